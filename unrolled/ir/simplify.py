@@ -1,0 +1,65 @@
+"""Simplification: constants folded, identities removed; equal expressions are one node and dead ones are gone anyway."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from unrolled.ir.graph import Graph, Node, again
+from unrolled.ir.program import Program
+
+# What a constant argument gives. An operation without a row here keeps its node.
+FOLD: dict[str, Callable[..., float]] = {
+    "neg": lambda a: -a,
+    "add": lambda a, b: a + b,
+    "sub": lambda a, b: a - b,
+    "mul": lambda a, b: a * b,
+    "minimum": min,
+    "maximum": max,
+    "less": lambda a, b: float(a < b),
+    "less_equal": lambda a, b: float(a <= b),
+    "equal": lambda a, b: float(a == b),
+    "relu": lambda a: max(a, 0.0),
+    "abs": abs,
+    "sign": lambda a: math.copysign(1.0, a) if a else 0.0,
+    "tanh": math.tanh,
+}
+
+
+def constant_of(node: Node) -> float | None:
+    """The number that a node is, if it is one."""
+    return node["value"] if node.op == "constant" else None
+
+
+def simplest(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
+    """The simplest node that means `node.op` of `args`: the rewrite of this pass."""
+    constants = [constant_of(arg) for arg in args]
+    if args and node.op in FOLD and all(value is not None for value in constants):
+        return graph.constant(FOLD[node.op](*constants))
+    if node.op == "add":
+        for one, other in ((0, 1), (1, 0)):
+            if constants[one] == 0 and args[other].shape == node.shape:
+                return args[other]
+            if args[other].op == "neg" and args[other].shape == args[one].shape == node.shape:
+                return graph.add("sub", args[one], args[other].args[0])
+    if node.op == "sub" and constants[1] == 0 and args[0].shape == node.shape:
+        return args[0]
+    if node.op == "mul":
+        for one, other in ((0, 1), (1, 0)):
+            if constants[one] == 1 and args[other].shape == node.shape:
+                return args[other]
+            if constants[one] == -1 and args[other].shape == node.shape:
+                return graph.add("neg", args[other])
+            if args[one].op == "neg" and args[one].shape == node.shape:
+                negated = (args[one].args[0], args[other])
+                return graph.add("neg", graph.add("mul", *(negated if one == 0 else negated[::-1])))
+    if node.op == "div" and constants[1] == 1:
+        return args[0]
+    if node.op == "neg" and args[0].op == "neg":
+        return args[0].args[0]
+    return again(graph, node, args)
+
+
+def simplify(program: Program) -> Program:
+    """The program with every node in its simplest form."""
+    return program.rewritten(simplest)

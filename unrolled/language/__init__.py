@@ -1,0 +1,43 @@
+"""The language in which cells are written. Loads no numerical library."""
+
+from unrolled.ir.structure import Structure
+from unrolled.language.cell import Cell, Input, State, cell
+from unrolled.language.functions import (
+    abs,
+    cumax,
+    cumsum,
+    exp,
+    hard_sigmoid,
+    layer_norm,
+    log,
+    maximum,
+    minimum,
+    raw,
+    relu,
+    repeat,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    sqrt,
+    tanh,
+    tick,
+    where,
+)
+from unrolled.language.grammar import parse, parse_all
+from unrolled.language.structures import antisymmetric, block_diagonal, block_triangular, diagonal, low_rank
+from unrolled.language.values import Family
+
+W = Family("W")
+U = Family("U")
+V = Family("V")
+b = Family("b")
+p = Family("p")
+s = Family("s")
+
+__all__ = [
+    *("Cell", "Input", "State", "Structure", "U", "V", "W", "b", "cell", "p", "parse", "parse_all", "s"),
+    *("abs", "cumax", "cumsum", "exp", "hard_sigmoid", "layer_norm", "log", "maximum", "minimum", "raw", "relu"),
+    *("repeat", "sigmoid", "silu", "softmax", "softplus", "sqrt", "tanh", "tick", "where"),
+    *("antisymmetric", "block_diagonal", "block_triangular", "diagonal", "low_rank"),
+]

@@ -1,0 +1,244 @@
+"""Tracing: what the operators of a cell record while its function runs once, or while its text is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from numbers import Real
+from typing import Any, NoReturn
+
+from unrolled.errors import CellError, Place, ShapeError, at, did_you_mean
+from unrolled.ir.graph import Graph, Node
+from unrolled.ir.ops import Shape
+from unrolled.ir.program import Program, verify_program
+from unrolled.ir.show import Scope, Unnamed, equations, expression
+from unrolled.ir.structure import DENSE
+from unrolled.language.signature import Options, Signature, axes_text
+from unrolled.language.values import FAMILIES, Symbol, Value
+
+
+class Trace:
+    """The graph under construction, with what the cell's author declared.
+
+    `locate` tells where in the source the operation now recorded stands; `observe` is called before each one, so that
+    whoever runs the cell can `bind` the names given since the last.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        declared: Mapping[str, str],
+        structure: Mapping[str, Structure],
+        axes: Mapping[str, int],
+        locate: Callable[[], Place],
+        observe: Callable[[], None] = lambda: None,
+    ):
+        self.name = name
+        self.graph = Graph()
+        self.declared = declared
+        self.structure = structure
+        self.axes = axes
+        self.locate = locate
+        self.observe = observe
+        self.equations: list[tuple[str, Node]] = []
+        self.symbols: dict[str, Node] = {}
+        self._scope = Scope()
+
+    def fail(self, message: str, kind: type[CellError] = CellError, written: str | None = None) -> NoReturn:
+        """Raise an error that quotes the source line of the operation now recorded, or `written` where there is none."""
+        place = self.locate()
+        if place.line is None and written is not None:
+            place = replace(place, line=written, end=len(written))
+        raise kind(at(place, message))
+
+    def arguments(self, signature: Signature) -> tuple[list[Value], dict[str, Any]]:
+        """The values that the cell is called with: leaves for its arguments, plain values for what shapes the trace."""
+        kinds = {**dict.fromkeys(dict(signature.inputs), "sequence"), **dict.fromkeys(dict(signature.states), "state")}
+        positional = [self.leaf(kinds[name], name, shape) for name, shape in signature.positional]
+        scalars = {name: self.leaf("scalar", name, ()) for name in signature.scalars}
+        return positional, {**signature.static, **scalars}
+
+    def leaf(self, op: str, name: str, shape: Shape) -> Value:
+        """An argument of the cell."""
+        node = self.graph.leaf(op, name, shape)
+        self._scope.bind(name, node)
+        return Value(self, node)
+
+    def bind(self, name: str, value: object) -> None:
+        """Record that `name` means `value` from here on, if it is a traced value that is new under this name."""
+        if isinstance(value, Value) and value.trace is self and not self._means(name, value.node):
+            self.equations.append((name, value.node))
+            self._scope.bind(name, value.node)
+
+    def _means(self, name: str, node: Node) -> bool:
+        return self._scope.bound(name) is node
+
+    def text(self, node: Node) -> str:
+        """A value as its author would call it: its name, else its expression."""
+        try:
+            return expression(node, self._scope)
+        except Unnamed as lost:
+            return str(lost.node["name"])
+
+    def parameter(self, family: str, name: str, shape: Shape) -> Node:
+        """The node of a symbol at a shape; the same symbol at another shape is an error."""
+        symbol = f"{family}.{name}"
+        attributes: dict[str, Any] = {"family": family, "name": name, "shape": shape}
+        if len(shape) == 2:
+            attributes["structure"] = self.structure.get(symbol, self.structure.get(family, DENSE))
+        node = self.graph.add("parameter", **attributes)
+        known = self.symbols.setdefault(symbol, node)
+        if known is not node:
+            self.fail(
+                f"{symbol} is used at two shapes: {axes_text(known.shape)} before, {axes_text(shape)} here.\n"
+                f"  Give the second use a name of its own.",
+                ShapeError,
+            )
+        return node
+
+    def record(self, op: str, *args: Node, **attributes: Any) -> Value:
+        """The value of an operation whose axes are known to fit."""
+        self.observe()
+        return Value(self, self.graph.add(op, *args, **attributes))
+
+    def lift(self, value: object, like: Shape | None = None, where: str = "") -> Node:
+        """The node of an operand: a traced value, a number, or a bias or vector, which takes the axis `like`."""
+        if isinstance(value, Value):
+            if value.trace is not self:
+                self.fail("a value of one cell cannot be used in another")
+            return value.node
+        if isinstance(value, Symbol):
+            return value.resolve(self, like)
+        if isinstance(value, Real):
+            return self.graph.constant(float(value))
+        self.fail(f"{where or 'an operation'} takes values of the cell and numbers, not {type(value).__name__}")
+
+    def elementwise(self, op: str, sign: str, *operands: object) -> Value:
+        """Record an element-wise operation; biases and vectors among the operands take the axis of the others."""
+        self.observe()
+        like: Shape | None = None
+        for operand in operands:
+            shape = operand.node.shape if isinstance(operand, Value) else None
+            if shape:
+                like = shape
+        nodes = [self.lift(operand, like, f"'{sign}'") for operand in operands]
+        axes = {node.shape for node in nodes if node.shape}
+        if len(axes) > 1:
+            self._unequal(sign, nodes)
+        return self.record(op, *nodes)
+
+    def _unequal(self, sign: str, nodes: list[Node]) -> NoReturn:
+        described = ", ".join(f"{self.text(node)} is {axes_text(node.shape)}" for node in nodes if node.shape)
+        hints = ""
+        if ("input",) in (node.shape for node in nodes):
+            hints = "\n  W maps inputs to the units (W.name @ x), U maps states; raw(x) is x itself on the units."
+        between = f" {sign} " if not sign.isalpha() else ", "
+        self.fail(
+            f"'{sign}' needs equal axes; {described}.{hints}", ShapeError, between.join(self.text(n) for n in nodes)
+        )
+
+    def map(self, symbol: Symbol, operand: object) -> Value:
+        """Record `symbol @ operand`."""
+        self.observe()
+        family, name = symbol.family, symbol.name
+        if family not in "WUV":
+            self.fail(f"{symbol} {FAMILIES[family]}: it multiplies with '*', not '@'")
+        vector = self.lift(operand, None, "'@'")
+        if len(vector.shape) != 1:
+            self.fail(f"'@' maps a vector; {self.text(vector)} is {axes_text(vector.shape)}", ShapeError)
+        (axis,) = vector.shape
+        here = self.text(vector)
+        if family == "W" and axis != "input":
+            other = "U" if axis == "hidden" else "V"
+            self.fail(
+                f"W maps the input; {here} is ({axis}).\n  Did you mean {other}.{name} @ {_bracket(here)}?", ShapeError
+            )
+        if family == "U" and axis != "hidden":
+            other = "W" if axis == "input" else "V"
+            self.fail(
+                f"U maps what has the axis (hidden); {here} is ({axis}).\n"
+                f"  Did you mean {other}.{name} @ {_bracket(here)}?",
+                ShapeError,
+            )
+        out = self.declared.get(str(symbol), "hidden")
+        matrix = self.parameter(family, name, (out, axis))
+        return self.record("product", matrix, vector)
+
+    def finish(self, signature: Signature, results: tuple[object, ...], options: Options) -> Program:
+        """The program of what was recorded.
+
+        Raises   CellError or ShapeError when a state is not returned, not used, or returned on another axis, and when
+                 an option names a symbol that the cell does not have
+        """
+        states = signature.states
+        if len(results) != len(states):
+            named = ", ".join(name for name, _ in states)
+            missing = [name for name, _ in states[len(results) :]]
+            extra = f"; {', '.join(missing)} is not returned" if missing else ""
+            self.fail(f"a cell returns its next states in order, {len(states)} here: {named}{extra}.")
+        nodes = []
+        for (name, shape), value in zip(states, results, strict=True):
+            if not isinstance(value, Value):
+                self.fail(f"the next value of state {name} is {value!r}, which is no value of the cell")
+            if value.node.shape != shape:
+                self.fail(
+                    f"state {name} is {axes_text(shape)}, the value returned for it, {self.text(value.node)}, is "
+                    f"{axes_text(value.node.shape)}.",
+                    ShapeError,
+                )
+            nodes.append(value.node)
+        program = Program(
+            name=self.name,
+            inputs=signature.inputs,
+            states=states,
+            equations=tuple(self.equations),
+            results=tuple(nodes),
+            scalars=signature.scalars,
+            axes=signature.axes,
+            initial=options.initial,
+            init=options.init,
+            declared=self.declared,
+            source=options.source,
+            doc=options.doc,
+        )
+        program = _printable(program).canonical()
+        self._check_used(program, options)
+        verify_program(program)
+        return program
+
+    def _check_used(self, program: Program, options: Options) -> None:
+        read = {node["name"] for node in program.nodes if node.op in ("state", "sequence", "scalar")}
+        for name, _ in program.states[1:]:
+            if name not in read:
+                self.fail(f"state {name} is never used: no equation reads it. Remove it, or use it.")
+        for name, _ in program.inputs:
+            if name not in read:
+                self.fail(f"input {name} is never used: no equation reads it.")
+        for name in program.scalars:
+            if name not in read:
+                self.fail(f"hyperparameter {name} is never used: no equation reads it.")
+        symbols = {node.symbol for node in program.parameters}
+        families = {symbol.split(".")[0] for symbol in symbols} | {"W" for n in program.nodes if n.op == "raw"}
+        for option, keys in (("init", options.init), ("axes", self.declared), ("structure", self.structure)):
+            for key in keys:
+                if key not in symbols | families | {"W.raw"}:
+                    self.fail(f"{option} names {key!r}, which the cell does not have.{did_you_mean(key, symbols)}")
+        for key in options.initial:
+            if key not in dict(program.states):
+                self.fail(f"initial names {key!r}, which is no state.{did_you_mean(key, dict(program.states))}")
+
+
+def _printable(program: Program) -> Program:
+    """The program with an alias added for each argument that is read after its name was given to something else."""
+    while True:
+        try:
+            equations(program)
+            return program
+        except Unnamed as lost:
+            alias = f"{lost.node['name']}_before"
+            changed = ((alias, lost.node), *program.equations)
+            program = replace(program, equations=changed)
+
+
+def _bracket(text: str) -> str:
+    return text if text.isidentifier() else f"({text})"
