@@ -97,10 +97,18 @@ def reachable(roots: Iterable[Node]) -> list[Node]:
     return order
 
 
+def in_source_order(nodes: Iterable[Node]) -> list[Node]:
+    """The nodes by their index."""
+    return sorted(nodes, key=lambda node: node.index)
+
+
 def copy_into(graph: Graph, roots: Iterable[Node], rewrite: Rewrite = again) -> dict[Node, Node]:
-    """Copy what the roots depend on into `graph`, each node as `rewrite` makes it. Returns old node -> new node."""
+    """Copy what the roots depend on into `graph`, each node as `rewrite` makes it, in source order.
+
+    returns   old node -> new node
+    """
     image: dict[Node, Node] = {}
-    for node in reachable(roots):
+    for node in in_source_order(reachable(roots)):
         image[node] = rewrite(graph, node, tuple(image[arg] for arg in node.args))
     return image
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from unrolled.errors import CellError, ShapeError, did_you_mean
-from unrolled.ir.graph import Graph, Node, Rewrite, again, copy_into, reachable, verify
+from unrolled.ir.graph import Graph, Node, Rewrite, again, copy_into, in_source_order, reachable, verify
 from unrolled.ir.ops import Shape
 from unrolled.ir.structure import DENSE, Structure
 
@@ -46,8 +46,12 @@ class Program:
 
     @property
     def nodes(self) -> list[Node]:
-        """All nodes, arguments first, in the order in which the equations need them."""
-        return reachable([node for _, node in self.equations] + list(self.results))
+        """All nodes in source order, arguments first."""
+        return in_source_order(reachable(self._roots))
+
+    @property
+    def _roots(self) -> list[Node]:
+        return [node for _, node in self.equations] + list(self.results)
 
     @property
     def names(self) -> dict[str, Node]:
@@ -81,7 +85,10 @@ class Program:
 
     def rewritten(self, rewrite: Rewrite, **changes: Any) -> Program:
         """The program with every node made anew by `rewrite`, and `changes` of its other fields."""
-        image = copy_into(Graph(), [node for _, node in self.equations] + list(self.results), rewrite)
+        return self.mapped(copy_into(Graph(), self._roots, rewrite), **changes)
+
+    def mapped(self, image: Mapping[Node, Node], **changes: Any) -> Program:
+        """The program with each node replaced by its image."""
         return replace(
             self,
             equations=tuple((name, image[node]) for name, node in self.equations),
@@ -91,7 +98,10 @@ class Program:
 
     def canonical(self) -> Program:
         """The same program with its nodes numbered in the order of the equations and nothing unused."""
-        return self.rewritten(again)
+        graph, image = Graph(), {}
+        for node in reachable(self._roots):
+            image[node] = again(graph, node, tuple(image[arg] for arg in node.args))
+        return self.mapped(image)
 
     def dumps(self) -> str:
         """The whole program as one line of JSON: equal programs give equal text."""

@@ -122,6 +122,6 @@ def check_arguments(structure: Structure) -> None:
             "takes a tuple of periods, positive integers",
         )
         assert isinstance(argument, tuple)
-        _require(list(argument) == sorted(argument), structure, "the periods must ascend")
+        _require(list(argument) == sorted(set(argument)), structure, "the periods must ascend")
     else:
         _require(isinstance(argument, int) and argument > 0, structure, "takes a positive integer")

@@ -1,0 +1,119 @@
+"""What runs a plan: one protocol, and the choice of a backend."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from unrolled.errors import UsageError, did_you_mean
+from unrolled.ir.plan import Plan
+
+
+@dataclass(frozen=True)
+class Call:
+    """What one scan is given. Lists follow the plan's program: its inputs, rows, states and groups.
+
+    Shapes   sequences, each (time, batch, axis), (time, batch, 1) for a number, or (time, batch) of whole numbers
+             that stand for one-hot vectors; rows, states and restarts, each (batch, axis); lengths (batch,);
+             resets (time, batch); clock () steps done before
+    restarts   what the states begin from again at a reset; empty without resets
+    reverse    run from each sequence's last step to its first
+    precision  "" to multiply in the type of the tensors, or the name of a narrower type for the products
+    """
+
+    sequences: Sequence[Tensor]
+    rows: Sequence[Tensor]
+    states: Sequence[Tensor]
+    restarts: Sequence[Tensor]
+    parameters: Sequence[Tensor]
+    scalars: Sequence[float]
+    lengths: Tensor | None = None
+    resets: Tensor | None = None
+    clock: Tensor | None = None
+    reverse: bool = False
+    precision: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a scan gives.
+
+    Shapes   outputs: y and the taps, each (time, batch, axis), zero in the padding; finals (batch, axis);
+             saved: what the backward scan wants, in a layout of the backend's own
+    """
+
+    outputs: list[Tensor]
+    finals: list[Tensor]
+    saved: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Cotangents:
+    """Gradients that come into the backward scan; None where nothing depends on the value."""
+
+    outputs: Sequence[Tensor | None]
+    finals: Sequence[Tensor | None]
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients that leave it, in the order of the call's lists; None for sequences that are not wanted."""
+
+    sequences: list[Tensor | None]
+    rows: list[Tensor]
+    states: list[Tensor]
+    restarts: list[Tensor]
+    parameters: list[Tensor]
+
+
+class Kernel(Protocol):
+    """A compiled plan."""
+
+    def forward(self, call: Call, train: bool) -> Result:
+        """Run over all time; keep what backward wants if `train`."""
+
+    def backward(
+        self, call: Call, outputs: Sequence[Tensor], saved: Sequence[Tensor], d: Cotangents, wanted: Sequence[bool]
+    ) -> Gradients:
+        """The gradients of everything in the call, given those of its results; of the sequences only those wanted."""
+
+
+class Backend(Protocol):
+    """An engine."""
+
+    name: str
+
+    def available(self, device: torch.device) -> str:
+        """'' if it runs on the device, else the reason why not."""
+
+    def compile(self, plan: Plan) -> Kernel:
+        """The kernel of a plan, from the process-wide cache."""
+
+
+def backends() -> dict[str, Backend]:
+    """The engines by name, the fastest first."""
+    from unrolled.backends.reference import ReferenceBackend
+
+    return {"reference": ReferenceBackend()}
+
+
+def choose(device: torch.device, name: str = "") -> Backend:
+    """The backend called `name`, or by UNROLLED_BACKEND, or the fastest that runs on the device.
+
+    Raises   UsageError for an unknown name, or for one that does not run there, with the reason
+    """
+    known = backends()
+    name = name or os.environ.get("UNROLLED_BACKEND", "")
+    if name:
+        if name not in known:
+            raise UsageError(f"there is no backend {name!r}.{did_you_mean(name, known)}")
+        reason = known[name].available(device)
+        if reason:
+            raise UsageError(f"backend {name} does not run on {device}: {reason}")
+        return known[name]
+    return next(backend for backend in known.values() if not backend.available(device))

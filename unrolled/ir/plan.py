@@ -1,0 +1,304 @@
+"""The plan of a program: what leaves the time loop, which products are one, what waits for what, what backward keeps.
+
+All of it is derived; an author declares none of it. `forward` is what a backend runs; `backward` is derived from it
+on first use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+
+from unrolled.ir.backward import Backward, backward_of
+from unrolled.ir.gradient import differentiate
+from unrolled.ir.graph import Graph, Node, copy_into, listing, reachable
+from unrolled.ir.ops import OPERATIONS, Shape
+from unrolled.ir.program import Program, loads
+from unrolled.ir.regroup import regroup
+from unrolled.ir.show import Scope, Unnamed, expression
+from unrolled.ir.simplify import simplify
+from unrolled.ir.structure import DENSE, Structure
+
+
+@dataclass(frozen=True)
+class Group:
+    """Symbols that are stored as one parameter, stacked along their first axis in source order.
+
+    Maps of one family, operand, shape and structure make a group; so do the biases, and the vectors, of one axis, and
+    the scalars. A map with a structure of its own is alone.
+    """
+
+    family: str
+    names: tuple[str, ...]
+    shape: Shape
+    structure: Structure = DENSE
+
+    @property
+    def key(self) -> str:
+        """The name of the parameter within its family: the names of its symbols."""
+        return "_".join(self.names)
+
+
+@dataclass(frozen=True)
+class Product:
+    """All products of one operand: one matrix product for all gates, in source order."""
+
+    operand: Node
+    outputs: tuple[Node, ...]
+
+    @property
+    def maps(self) -> tuple[Node, ...]:
+        """The symbols that are stacked."""
+        return tuple(node.args[0] for node in self.outputs)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What can be done without waiting for other units: products of operands that are ready, then each unit alone."""
+
+    products: tuple[Product, ...]
+    reductions: tuple[Node, ...]
+    elementwise: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A program made ready for a backend.
+
+    origin       the program that the plan was made of
+    program      simplified; its equations are only those that are handed out as taps
+    groups       how the symbols are stored
+    delays       states that depend on no state: their old value is a sequence shifted by one step
+    once         nodes of parameters, numbers and row values alone: computed once a call
+    hoisted      nodes of no state: computed over all time at once, or fused into the loop, as the backend likes
+    hoisted_products   the products among them
+    prelude      nodes element-wise in old states: written with the states, no stage of their own
+    stages       the steps of one time step, each waiting for the one before
+    linear       the states, if the recurrence is linear and element-wise in them: no recurrent product is left
+    """
+
+    origin: Program
+    program: Program
+    taps: tuple[str, ...]
+    groups: tuple[Group, ...]
+    delays: tuple[str, ...]
+    once: tuple[Node, ...]
+    hoisted: tuple[Node, ...]
+    hoisted_products: tuple[Product, ...]
+    prelude: tuple[Node, ...]
+    stages: tuple[Stage, ...]
+    linear: tuple[str, ...]
+
+    @cached_property
+    def backward(self) -> Backward:
+        """The reverse loop and what stands before and after it."""
+        return backward_of(self.program, self.taps)
+
+    @cached_property
+    def key(self) -> str:
+        """The plan as text, from which `plan_of_key` makes it again: equal plans have equal keys."""
+        return json.dumps([self.origin.dumps(), self.taps])
+
+    @property
+    def step_nodes(self) -> tuple[Node, ...]:
+        """What one step computes, in order."""
+        found = list(self.prelude)
+        for stage in self.stages:
+            for product in stage.products:
+                found += product.outputs
+            found += stage.reductions
+            found += stage.elementwise
+        return tuple(found)
+
+    def __str__(self) -> str:
+        return _text(self)
+
+
+@cache
+def plan_of_key(key: str) -> Plan:
+    """The plan that has this key."""
+    program, taps = json.loads(key)
+    return make_plan(loads(program), tuple(taps))
+
+
+def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
+    """The plan of a bound program that hands out `taps` beside its output.
+
+    Raises   CellError when the program has no value of a tap's name
+    """
+    program = replace(program, source="", doc="", init={}, initial={}, declared={})
+    taps = tuple(dict.fromkeys(taps))
+    tapped = simplify(replace(program, equations=tuple((name, program.tap(name)) for name in taps)))
+    stateful = _stateful(tapped, _delays(tapped))
+    early = set(tapped.nodes) - stateful
+    tapped = regroup(tapped, early.__contains__)
+    delays = _delays(tapped)
+    stateful = _stateful(tapped, delays)
+    nodes = tapped.nodes
+    timed = {node for node in nodes if _depends(node, ("sequence", "tick", "state"))}
+    inner = [node for node in nodes if node.args]
+    hoisted = [node for node in inner if node not in stateful and node in timed]
+    step = [node for node in inner if node in stateful]
+    levels = _levels(step)
+    last = max([1, *levels.values()])
+    return Plan(
+        origin=program,
+        program=tapped,
+        taps=taps,
+        groups=groups_of(program),
+        delays=delays,
+        once=tuple(node for node in inner if node not in stateful and node not in timed),
+        hoisted=tuple(hoisted),
+        hoisted_products=_products(hoisted),
+        prelude=tuple(node for node in step if levels[node] == 0),
+        stages=tuple(_stage([node for node in step if levels[node] == level]) for level in range(1, last + 1)),
+        linear=_linear(tapped, stateful, delays),
+    )
+
+
+def groups_of(program: Program) -> tuple[Group, ...]:
+    """How the symbols of a bound program are stored, in source order."""
+    operands: dict[Node, list[int]] = {}
+    for node in program.nodes:
+        if node.op == "product":
+            operands.setdefault(node.args[0], []).append(node.args[1].index)
+    families: dict[tuple[object, ...], list[Node]] = {}
+    for node in program.parameters:
+        structure = node["structure"] if len(node.shape) == 2 else DENSE
+        alone = node["name"] if structure != DENSE else None
+        key = (node["family"], tuple(operands.get(node, ())), node.shape, alone)
+        families.setdefault(key, []).append(node)
+    return tuple(
+        Group(
+            nodes[0]["family"],
+            tuple(node["name"] for node in nodes),
+            nodes[0].shape,
+            nodes[0]["structure"] if len(nodes[0].shape) == 2 else DENSE,
+        )
+        for nodes in families.values()
+    )
+
+
+def _depends(root: Node, leaves: tuple[str, ...]) -> bool:
+    return any(node.op in leaves for node in reachable([root]))
+
+
+def _delays(program: Program) -> tuple[str, ...]:
+    found: tuple[str, ...] = ()
+    while True:
+        more = tuple(
+            name
+            for (name, _), node in zip(program.states, program.results, strict=True)
+            if all(n["name"] in found for n in reachable([node]) if n.op == "state")
+        )
+        if more == found:
+            return found
+        found = more
+
+
+def _stateful(program: Program, delays: tuple[str, ...]) -> set[Node]:
+    found: set[Node] = set()
+    for node in program.nodes:
+        own = node.op == "state" and node["name"] not in delays
+        if own or any(arg in found for arg in node.args):
+            found.add(node)
+    return found
+
+
+def _levels(step: Iterable[Node]) -> dict[Node, int]:
+    levels: dict[Node, int] = {}
+    for node in step:
+        before = max([0, *(levels.get(arg, 0) for arg in node.args)])
+        levels[node] = before + (OPERATIONS[node.op].kind in ("map", "units"))
+    return levels
+
+
+def _products(nodes: Iterable[Node]) -> tuple[Product, ...]:
+    families: dict[object, list[Node]] = {}
+    for node in nodes:
+        if node.op == "product":
+            alone = None if node.args[0]["structure"] == DENSE else node
+            families.setdefault((node.args[1], alone), []).append(node)
+    return tuple(Product(found[0].args[1], tuple(found)) for found in families.values())
+
+
+def _stage(nodes: list[Node]) -> Stage:
+    return Stage(
+        _products(nodes),
+        tuple(node for node in nodes if OPERATIONS[node.op].kind == "units"),
+        tuple(node for node in nodes if OPERATIONS[node.op].kind == "elementwise"),
+    )
+
+
+def _linear(program: Program, stateful: set[Node], delays: tuple[str, ...]) -> tuple[str, ...]:
+    """The states that are read, if each is multiplied and added to by what depends on no state."""
+    read = {node["name"] for node in program.nodes if node.op == "state"} - set(delays)
+    results = {name: node for (name, _), node in zip(program.states, program.results, strict=True) if name in read}
+    core = [node for node in reachable(results.values()) if node in stateful and node.args]
+    if not read or any(OPERATIONS[node.op].kind != "elementwise" for node in core):
+        return ()
+    for name, result in results.items():
+        graph = Graph()
+        image = copy_into(graph, [result])
+        one = graph.leaf("scalar", "one", result.shape)
+        slopes = differentiate(graph, [(image[result], one)], lambda node: node.op == "state")
+        for leaf, slope in slopes.items():
+            if leaf["name"] in delays:
+                continue
+            if leaf["name"] != name or any(n.op == "state" and n["name"] not in delays for n in reachable([slope])):
+                return ()
+    return tuple(results)
+
+
+def _text(plan: Plan) -> str:
+    """The plan for a reader: what `unrolled show --plan` prints."""
+    program = plan.program
+    scope = Scope.of(program)
+    for (name, _), node in zip(program.states, program.results, strict=True):
+        if scope.bound(name) is None:
+            scope.bind(name, node)
+    lines = ["parameters"]
+    for group in plan.groups:
+        structure = "" if group.structure == DENSE else f" {group.structure}"
+        lines.append(f"  {group.family}.{group.key}: {group.family}[{', '.join(group.names)}] {group.shape}{structure}")
+    if plan.delays:
+        lines.append(f"delays  {', '.join(plan.delays)}")
+    lines += _section("once", plan.once, scope)
+    if plan.hoisted:
+        lines.append("over all time")
+        lines += [f"  {_product_text(product, scope)}" for product in plan.hoisted_products]
+        lines += _rows([node for node in plan.hoisted if node.op != "product"], scope)
+    lines += _section("with the states", plan.prelude, scope)
+    for number, stage in enumerate(plan.stages, 1):
+        lines.append(f"stage {number}")
+        lines += [f"  {_product_text(product, scope)}" for product in stage.products]
+        lines += _rows([*stage.reductions, *stage.elementwise], scope)
+    lines.append(f"linear  {', '.join(plan.linear) if plan.linear else 'no'}")
+    return "\n".join(lines) + "\n" + plan.backward.text()
+
+
+def _section(title: str, nodes: Iterable[Node], scope: Scope) -> list[str]:
+    rows = _rows(nodes, scope)
+    return [title, *rows] if rows else []
+
+
+def _rows(nodes: Iterable[Node], scope: Scope) -> list[str]:
+    rows = []
+    for node in nodes:
+        try:
+            rows.append(f"  %{node.index} = {expression(node, scope, whole=True)}")
+        except Unnamed:
+            rows.append(f"  {listing([node])}")
+        scope.bind(f"%{node.index}", node)
+    return rows
+
+
+def _product_text(product: Product, scope: Scope) -> str:
+    names = ", ".join(f"%{node.index}" for node in product.outputs)
+    maps = ", ".join(node.symbol for node in product.maps)
+    operand = expression(product.operand, scope)
+    for node in product.outputs:
+        scope.bind(f"%{node.index}", node)
+    return f"{names} = [{maps}] @ {operand}"
