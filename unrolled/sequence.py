@@ -50,7 +50,9 @@ def check_lengths(lengths: Tensor, time: int, batch: int) -> Tensor:
     if lengths.is_floating_point() or lengths.dtype == torch.bool:
         raise ShapeError(f"lengths counts steps and is of whole numbers, not {lengths.dtype}")
     if not torch.compiler.is_compiling() and batch and (int(lengths.min()) < 0 or int(lengths.max()) > time):
-        raise ShapeError(f"lengths run from {int(lengths.min())} to {int(lengths.max())}; the sequences have {time} steps")
+        raise ShapeError(
+            f"lengths run from {int(lengths.min())} to {int(lengths.max())}; the sequences have {time} steps"
+        )
     return lengths.to(torch.int64)
 
 

@@ -44,7 +44,7 @@ class Result:
     """What a scan gives.
 
     Shapes   outputs: y and the taps, each (time, batch, axis), zero in the padding; finals (batch, axis);
-             saved: what the backward scan wants, in a layout of the backend's own
+             saved: what the backward scan wants, each (time, batch, …), in reading order
     """
 
     outputs: list[Tensor]
@@ -76,6 +76,9 @@ class Kernel(Protocol):
 
     def forward(self, call: Call, train: bool) -> Result:
         """Run over all time; keep what backward wants if `train`."""
+
+    def saved_like(self, call: Call) -> list[Tensor]:
+        """Empty tensors of the shapes that `forward` saves for this call."""
 
     def backward(
         self, call: Call, outputs: Sequence[Tensor], saved: Sequence[Tensor], d: Cotangents, wanted: Sequence[bool]

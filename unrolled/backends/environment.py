@@ -48,8 +48,7 @@ class Environment:
         given: dict[tuple[str, str], Tensor] = {}
         given |= {("row", name): value for (name, _), value in zip(program.rows, call.rows, strict=True)}
         given |= {
-            ("scalar", name): like.new_tensor(value)
-            for name, value in zip(program.scalars, call.scalars, strict=True)
+            ("scalar", name): like.new_tensor(value) for name, value in zip(program.scalars, call.scalars, strict=True)
         }
         inputs = dict(zip((name for name, _ in program.inputs), call.sequences, strict=True))
         for node in leaves:

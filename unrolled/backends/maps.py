@@ -5,6 +5,7 @@ A map is given by its free entries, in the shape that `Structure.entries` gives.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -143,6 +144,28 @@ MAPS: dict[str, MapRow] = {
     ),
     "low_rank": MapRow(_low_rank_product, _low_rank_transposed, _low_rank_gradient),
 }
+
+
+def side(structure: Structure, entries: Tensor) -> int:
+    """The units of a square map from its flat entries."""
+    if structure.name == "antisymmetric":
+        return (1 + math.isqrt(1 + 8 * entries.numel())) // 2
+    if structure.name == "block_triangular":
+        modules = len(structure.periods())
+        return modules * math.isqrt(2 * entries.numel() // (modules * (modules + 1)))
+    return entries.numel()
+
+
+def cut(structure: Structure, full: Tensor) -> Tensor:
+    """The free entries of a full square map."""
+    units = full.shape[0]
+    if structure.name == "antisymmetric":
+        above = torch.triu_indices(units, units, 1, device=full.device)
+        return full[above[0], above[1]]
+    if structure.name == "block_triangular":
+        rows = _blocks(structure, units)
+        return torch.cat([full[first : first + width, first:].flatten() for first, width, _ in rows])
+    return full.diagonal()
 
 
 def dense_matrix(structure: Structure, entries: Tensor, out: int, into: int) -> Tensor:

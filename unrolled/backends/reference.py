@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unrolled.backends import Call, Cotangents, Gradients, Result
-from unrolled.backends.environment import Environment, Instruction, Values, group_symbols
+from unrolled.backends.environment import Environment, Instruction, Values, group_symbols, sizes_of
 from unrolled.backends.maps import MAPS
 from unrolled.backends.operations import OPERATIONS
 from unrolled.ir.backward import Accumulation
@@ -47,16 +47,34 @@ class Interpreter:
         _run_hoisted(environment)
         return _forward(environment, train)
 
+    def saved_like(self, call: Call) -> list[Tensor]:
+        """Empty tensors of the shapes that `forward` saves for this call."""
+        time, batch = call.sequences[0].shape[:2]
+        sizes, program = sizes_of(self.plan, call), self.plan.program
+        shapes = [node.shape for _, node in self.plan.backward.saved]
+        shapes += [dict(program.states)[name] for name in _histories(self.plan)]
+        return [call.states[0].new_empty(time, batch, sizes[shape[0]] if shape else 1) for shape in shapes]
+
     def backward(
         self, call: Call, outputs: Sequence[Tensor], saved: Sequence[Tensor], d: Cotangents, wanted: Sequence[bool]
     ) -> Gradients:
         """The gradients by the plan's backward."""
         plan = self.plan.backward
-        roots = [*plan.carried.values(), *plan.results.values(), *plan.seeds.values(), *(node for node, _ in plan.saved)]
+        roots = [
+            *plan.carried.values(),
+            *plan.results.values(),
+            *plan.seeds.values(),
+            *(node for node, _ in plan.saved),
+        ]
         environment = Environment(self.plan, call, _leaves(reachable(roots)))
         _restore(environment, outputs, saved, d)
         kept, carried, restarts = _reverse_loop(environment, d)
         return _after(environment, kept, carried, restarts, wanted)
+
+
+def _histories(plan: Plan) -> list[str]:
+    """The states whose sequences are kept for backward beside the output, which is there already."""
+    return [name for name in plan.backward.kept_states if name != plan.program.states[0][0]]
 
 
 def _leaves(nodes: Sequence[Node]) -> list[Node]:
@@ -94,7 +112,7 @@ def _forward(environment: Environment, train: bool) -> Result:
     plan, call, program = environment.plan, environment.call, environment.plan.program
     shown = [program.results[0], *(program.tap(name) for name in plan.taps)]
     saved = [node for _, node in plan.backward.saved] if train else []
-    others = [name for name in plan.backward.kept_states if name != program.states[0][0]] if train else []
+    others = _histories(plan) if train else []
     inside = set(plan.step_nodes)
     recorded: dict[Node, list[Tensor]] = {node: [] for node in (*shown, *saved) if node in inside}
     histories: dict[str, list[Tensor]] = {name: [] for name in others}
@@ -141,7 +159,10 @@ def _forward(environment: Environment, train: bool) -> Result:
             value = torch.where(environment.mask, value, value.new_zeros(()))
         outputs.append(environment.outgoing(value))
     kept = [sequence_of(node) for node in saved]
-    kept += [torch.stack(history) if history else call.states[0].new_zeros(0) for history in histories.values()]
+    for (name, _), state in zip(program.states, states, strict=True):
+        if name in histories:
+            history = histories[name]
+            kept.append(torch.stack(history) if history else state.new_zeros(0, *state.shape))
     return Result(outputs, _own(states, call.states), kept)
 
 
@@ -176,7 +197,7 @@ def _restore(environment: Environment, outputs: Sequence[Tensor], saved: Sequenc
     output = program.states[0][0]
     for (node, _), value in zip(backward.saved, saved, strict=False):
         values[node] = value
-    others = [name for name in backward.kept_states if name != output]
+    others = _histories(plan)
     new = {output: environment.incoming(outputs[0])}
     new |= dict(zip(others, saved[len(backward.saved) :], strict=True))
     for name, value in new.items():
@@ -252,8 +273,7 @@ def _after(
     values.update(kept)
     leaves = {(leaf.op, leaf.symbol if leaf.op == "parameter" else leaf["name"]): leaf for leaf in backward.results}
     inputs = [
-        leaves.get(("sequence", name)) if want else None
-        for (name, _), want in zip(program.inputs, wanted, strict=True)
+        leaves.get(("sequence", name)) if want else None for (name, _), want in zip(program.inputs, wanted, strict=True)
     ]
     roots = [backward.results[leaf] for leaf in (*inputs, *leaves.values()) if leaf and leaf.op != "sequence"]
     roots += [backward.results[leaf] for leaf in inputs if leaf]
@@ -300,7 +320,9 @@ class _Parameters:
             outers = [node for node in nodes if node is not None and node.op == "outer"]
             if len(outers) == len(nodes) and len({node.args[1] for node in outers}) == 1 and group.structure == DENSE:
                 return self._outer(group, value, tuple(node.args[0] for node in outers), outers[0].args[1])
-            parts = [self._matrix(group, node, like) for node, like in zip(nodes, self._parts(group, value), strict=True)]
+            parts = [
+                self._matrix(group, node, like) for node, like in zip(nodes, self._parts(group, value), strict=True)
+            ]
             return torch.cat(parts)
         found = []
         for node, like in zip(nodes, self._parts(group, value), strict=True):

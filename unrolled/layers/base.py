@@ -1,0 +1,84 @@
+"""What every layer over sequences has in common: the edges, where batches are packed, ragged or batch-first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+
+from unrolled import sequence
+from unrolled.errors import ShapeError
+
+
+class SequenceLayer(nn.Module):
+    """A module that maps a batch of sequences to another and carries a state.
+
+    `forward` brings the batch into the inner form, time-major with lengths, and back; `run` does the work.
+    """
+
+    input_size: int
+    output_size: int
+
+    def __init__(self, batch_first: bool = False):
+        super().__init__()
+        self.batch_first = batch_first
+
+    def forward(
+        self,
+        x: Tensor | PackedSequence,
+        state: Any = None,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+        **more: Any,
+    ) -> Any:
+        """Run over a batch of sequences.
+
+        Shapes   x (time, batch, input), or (batch, time, input) if batch_first, or a PackedSequence; state as this
+                 layer returns it, its initial state if None; lengths (batch,) valid steps, in any order, 0 allowed;
+                 resets (time, batch), or (batch, time) if batch_first, true where a step begins anew
+                 returns y like x with the layer's output axis, zero in the padding, and the state after each row's
+                 last valid step
+        Raises   ShapeError when something does not fit, in words
+        """
+        if isinstance(x, PackedSequence):
+            if lengths is not None:
+                raise ShapeError("a PackedSequence has lengths of its own; leave out lengths")
+            padded, lengths = sequence.unpack(x)
+            lengths = lengths.to(padded.device)
+            y, *rest = self.run(padded, state, lengths, resets, **more)
+            return (sequence.pack_like(y, lengths, x), *rest)
+        if x.is_floating_point() and x.dim() != 3:
+            raise ShapeError(f"x has {x.dim()} axes; expected 3, {self._order()} and input")
+        if not x.is_floating_point() and x.dim() != 2:
+            raise ShapeError(f"x of whole numbers stands for one-hot vectors: expected 2 axes, {self._order()}")
+        if self.batch_first:
+            x = x.transpose(0, 1)
+            resets = None if resets is None else resets.transpose(0, 1)
+            more = {name: self._turn(value) for name, value in more.items()}
+        time, batch = x.shape[:2]
+        if lengths is not None:
+            lengths = sequence.check_lengths(lengths.to(x.device), time, batch)
+        if resets is not None and resets.shape != (time, batch):
+            raise ShapeError(f"resets is {tuple(resets.shape)}; expected (time, batch), here ({time}, {batch})")
+        y, *rest = self.run(x, state, lengths, resets, **more)
+        rest = [self._turn(value) if index > 0 else value for index, value in enumerate(rest)]
+        return (y.transpose(0, 1) if self.batch_first else y, *rest)
+
+    def run(self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, **more: Any) -> tuple[Any, ...]:
+        """The layer's work on a time-major batch; returns y, the state, and what was asked for besides."""
+        raise NotImplementedError
+
+    def initial_state(self, batch: int) -> Any:
+        """The state that sequences begin from."""
+        raise NotImplementedError
+
+    def _order(self) -> str:
+        return "batch, time" if self.batch_first else "time, batch"
+
+    def _turn(self, value: Any) -> Any:
+        if not self.batch_first:
+            return value
+        if isinstance(value, dict):
+            return {name: self._turn(inner) for name, inner in value.items()}
+        return value.transpose(0, 1) if isinstance(value, Tensor) else value

@@ -1,0 +1,303 @@
+"""A cell over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.backends import Call
+from unrolled.cells import resolve
+from unrolled.errors import ShapeError, UsageError, did_you_mean
+from unrolled.ir.plan import Plan, groups_of, make_plan
+from unrolled.ir.program import Initial, Program, bind, with_recurrent_mask, without_biases
+from unrolled.language import Cell
+from unrolled.layers.base import SequenceLayer
+from unrolled.layers.family import Family
+from unrolled.layers.initialise import initialise
+from unrolled.layers.state import CLOCK, define_state, make_state
+from unrolled.scan import scan
+
+
+class Recurrent(SequenceLayer):
+    """One cell run over a batch of sequences.
+
+    cell               a name, a Cell, or its equations as text or file; `hyperparameters` are the cell's own
+    bias               False leaves out every bias of the cell
+    reverse            read each sequence from its last valid step to its first
+    recurrent_dropout  share of what the recurrent maps read that is dropped in training, the same units at every step
+                       of a row (Gal & Ghahramani 2016)
+    learn_initial      make the initial state a parameter
+    init               initial values of symbols or families, before the cell's own: a number, or the name of an
+                       initialiser
+    backend            "" for the fastest that runs on the device
+
+    Parameters are stacked by family and operand, gates in source order: `layer.W.f` is a view of its rows.
+
+    Raises   UsageError, CellError or ShapeError when cell, sizes and options do not fit together
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        input_size: int,
+        hidden_size: int,
+        *,
+        bias: bool = True,
+        batch_first: bool = False,
+        reverse: bool = False,
+        recurrent_dropout: float = 0.0,
+        learn_initial: bool = False,
+        init: Mapping[str, Initial] | None = None,
+        backend: str = "",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+        **hyperparameters: Any,
+    ):
+        super().__init__(batch_first)
+        _check_sizes(input_size, hidden_size, recurrent_dropout)
+        self.cell = resolve(cell).configure(**hyperparameters)
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.bias = bias
+        self.reverse = reverse
+        self.recurrent_dropout = recurrent_dropout
+        self.backend = backend
+        self.init = dict(init or {})
+        self._plans: dict[tuple[str, ...], Plan] = {}
+        self._uses_clock = self.cell.program.uses_clock
+        define_state(self._fields())
+        self.sizes = {"input": input_size, "hidden": hidden_size, **self.cell.program.axes}
+        program = self._program()
+        output = program.states[0][1]
+        self.output_size = self.sizes[output[0]] if output else 1
+        self.groups = groups_of(program)
+        self._families = tuple(dict.fromkeys(group.family for group in self.groups))
+        for family in self._families:
+            self.add_module(family, Family([group for group in self.groups if group.family == family]))
+        for group in self.groups:
+            empty = torch.empty(self._stored_shape(group), device=device, dtype=dtype)
+            self._family(group.family).place(group, nn.Parameter(empty))
+        self.initial: nn.ParameterDict | None = None
+        if learn_initial:
+            like: dict[str, Any] = {"device": device, "dtype": dtype}
+            self.initial = nn.ParameterDict(
+                {name: nn.Parameter(torch.empty(self._width(shape), **like)) for name, shape in program.states}
+            )
+        self.reset_parameters()
+        self.plan()
+
+    def reset_parameters(self) -> None:
+        """Draw the initial values: those given to the layer, else the cell's, else the family's."""
+        symbols = {f"{group.family}.{name}" for group in self.groups for name in group.names}
+        for key in self.init:
+            if key not in symbols | set("WUVbps"):
+                raise UsageError(f"init names {key!r}, which is no symbol of the cell.{did_you_mean(key, symbols)}")
+        choices = self._merged_choices()
+        for group in self.groups:
+            initialise(group, self._family(group.family).stored(group), choices)
+        if self.initial is not None:
+            for name, value in self.initial.items():
+                nn.init.constant_(value, self.cell.program.initial.get(name, 0.0))
+
+    def _merged_choices(self) -> dict[str, Initial]:
+        """A layer's word on a family goes before the cell's on the family, but not before the cell's on a symbol."""
+        return {**self.cell.program.init, **self.init}
+
+    def plan(self, taps: tuple[str, ...] = ()) -> Plan:
+        """The plan that this layer runs in its present mode."""
+        masked = "masked" if self.training and self.recurrent_dropout > 0 else ""
+        key = (masked, *taps)
+        if key not in self._plans:
+            program = self._program()
+            self._plans[key] = make_plan(with_recurrent_mask(program) if masked else program, taps)
+        return self._plans[key]
+
+    def run(
+        self,
+        x: Tensor,
+        state: Any,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        *,
+        taps: tuple[str, ...] | list[str] = (),
+        **inputs: Tensor,
+    ) -> tuple[Any, ...]:
+        """Run the cell over time.
+
+        Shapes   x (time, batch, input), or whole numbers (time, batch) for one-hot vectors; state, each
+                 (batch, hidden); inputs, the cell's further ones, (time, batch, axis), or (time, batch) for numbers
+                 returns y (time, batch, hidden), the state as a named tuple, and with taps a dictionary of
+                 (time, batch, axis) by name
+        Raises   ShapeError when an axis does not fit; CellError for a tap that the cell does not have
+        """
+        plan = self.plan(tuple(taps))
+        x, inputs, precision = self._in_layer_type(x, inputs)
+        sequences = self._sequences(plan.program, x, inputs)
+        batch = x.shape[1]
+        initial = self._initial_values(batch)
+        states, clock = self._unpacked_state(state, batch, initial)
+        rows = [self._mask(batch)] if plan.program.rows else []
+        call = Call(
+            sequences,
+            rows,
+            states,
+            initial if resets is not None else [],
+            [self._family(group.family).stored(group) for group in self.groups],
+            list(plan.program.scalars.values()),
+            lengths,
+            None if resets is None else resets.to(torch.bool),
+            clock,
+            self.reverse,
+            precision,
+        )
+        outputs, finals = scan(plan, call, self.backend)
+        if clock is not None:
+            finals = [*finals, clock + x.shape[0]]
+        packed = make_state(self._fields(), tuple(finals))
+        if not taps:
+            return outputs[0], packed
+        return outputs[0], packed, dict(zip(plan.taps, outputs[1:], strict=True))
+
+    def initial_state(self, batch: int) -> Any:
+        """The state that sequences begin from: zeros, what the cell declares, or what was learned.
+
+        Shapes   each (batch, hidden)
+        """
+        values = self._initial_values(batch)
+        if self._uses_clock:
+            values.append(torch.zeros((), dtype=torch.int64, device=values[0].device))
+        return make_state(self._fields(), tuple(values))
+
+    def _fields(self) -> tuple[str, ...]:
+        names = tuple(name for name, _ in self.cell.program.states)
+        return (*names, CLOCK) if self._uses_clock else names
+
+    def _initial_values(self, batch: int) -> list[Tensor]:
+        program, values = self.cell.program, []
+        like = self._like()
+        for name, shape in program.states:
+            if self.initial is not None:
+                values.append(self.initial[name].expand(batch, -1))
+            else:
+                values.append(like.new_full((batch, self._width(shape)), program.initial.get(name, 0.0)))
+        return values
+
+    def _like(self) -> Tensor:
+        return next(self.parameters())
+
+    def _in_layer_type(self, x: Tensor, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], str]:
+        """The inputs in the layer's own type, and under autocast the type that it multiplies in."""
+        own = self._like().dtype
+        device = x.device.type
+        if torch.is_autocast_enabled(device):
+            narrow = torch.get_autocast_dtype(device)
+            cast = {name: value.to(own) for name, value in inputs.items()}
+            return x.to(own) if x.is_floating_point() else x, cast, str(narrow).removeprefix("torch.")
+        for name, value in {"x": x, **inputs}.items():
+            if value.is_floating_point() and value.dtype != own:
+                raise ShapeError(f"{name} is {value.dtype}, the layer is {own}; convert one of them with .to(…)")
+        return x, inputs, ""
+
+    def _sequences(self, program: Program, x: Tensor, inputs: dict[str, Tensor]) -> list[Tensor]:
+        (first, _), *further = program.inputs
+        if x.is_floating_point():
+            if x.shape[-1] != self.input_size:
+                raise ShapeError(f"x has {x.shape[-1]} on its last axis; input_size is {self.input_size}")
+        else:
+            self._check_one_hot(program, first, x)
+        missing = [name for name, _ in further if name not in inputs]
+        if missing:
+            raise ShapeError(f"cell '{self.cell.name}' reads a further input: {missing[0]}=… is missing")
+        for name in inputs:
+            if name not in dict(further):
+                raise ShapeError(f"cell '{self.cell.name}' has no input {name!r}.{did_you_mean(name, dict(further))}")
+        sequences = [x]
+        for name, shape in further:
+            value, width = inputs[name], self._width(shape)
+            value = value[..., None] if not shape and value.dim() == 2 else value
+            if value.shape != (*x.shape[:2], width):
+                expected = (*x.shape[:2], width)
+                raise ShapeError(f"{name} is {tuple(value.shape)}; expected (time, batch, axis), here {expected}")
+            sequences.append(value)
+        return sequences
+
+    def _check_one_hot(self, program: Program, name: str, x: Tensor) -> None:
+        for node in program.nodes:
+            if node.op != "product" and any(arg.op == "sequence" and arg["name"] == name for arg in node.args):
+                raise ShapeError(
+                    f"cell '{self.cell.name}' uses {name} itself, not only maps of it: give vectors, not whole numbers"
+                )
+        if not torch.compiler.is_compiling() and x.numel():
+            low, high = int(x.min()), int(x.max())
+            if low < 0 or high >= self.input_size:
+                raise ShapeError(f"x holds numbers from {low} to {high}; input_size is {self.input_size}")
+
+    def _unpacked_state(self, state: Any, batch: int, initial: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
+        program = self.cell.program
+        clock: Tensor | None = None
+        if self._uses_clock:
+            clock = torch.zeros((), dtype=torch.int64, device=initial[0].device)
+        if state is None:
+            return initial, clock
+        given = [state] if isinstance(state, Tensor) else list(state)
+        if self._uses_clock and len(given) == len(program.states) + 1:
+            clock = given.pop()
+        if len(given) != len(program.states):
+            names = ", ".join(name for name, _ in program.states)
+            raise ShapeError(f"the state has {len(given)} tensors; cell '{self.cell.name}' has the states {names}")
+        for (name, shape), value in zip(program.states, given, strict=True):
+            if value.shape != (batch, self._width(shape)):
+                expected = (batch, self._width(shape))
+                raise ShapeError(f"state {name} is {tuple(value.shape)}; expected (batch, hidden), here {expected}")
+        return [value.to(initial[0].dtype) for value in given], clock
+
+    def _mask(self, batch: int) -> Tensor:
+        keep = 1 - self.recurrent_dropout
+        return (
+            torch.empty_like(self._like(), memory_format=torch.contiguous_format)
+            .new_empty(batch, self.output_size)
+            .bernoulli_(keep)
+            .div_(keep)
+        )
+
+    def _program(self) -> Program:
+        program = bind(self.cell.program, self.sizes)
+        return program if self.bias else without_biases(program)
+
+    def _family(self, name: str) -> Family:
+        family = self._modules[name]
+        assert isinstance(family, Family)
+        return family
+
+    def _stored_shape(self, group: Any) -> tuple[int, ...]:
+        if not group.shape:
+            return (len(group.names),)
+        sizes = [self.sizes[axis] for axis in group.shape]
+        first, *rest = group.structure.entries(*sizes) if len(sizes) == 2 else sizes
+        return (first * len(group.names), *rest)
+
+    def _width(self, shape: tuple[str, ...]) -> int:
+        return self.sizes[shape[0]] if shape else 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_plans": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        define_state(self._fields())
+        self.plan()
+
+    def extra_repr(self) -> str:
+        """The cell and its sizes."""
+        return f"{self.cell.name}, {self.input_size} -> {self.hidden_size}{', reverse' if self.reverse else ''}"
+
+
+def _check_sizes(input_size: int, hidden_size: int, dropout: float) -> None:
+    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
+        if not isinstance(size, int) or size < 1:
+            raise UsageError(f"{name} is a whole number above 0, not {size!r}")
+    if not 0 <= dropout < 1:
+        raise UsageError(f"recurrent_dropout is a share from 0 to below 1, not {dropout!r}")

@@ -1,0 +1,29 @@
+"""States as named tuples, one field a state of the cell, so that `state.c` is the memory wherever it comes from."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from typing import Any
+
+from torch import Tensor
+
+CLOCK = "clock"
+_TYPES: dict[tuple[str, ...], Any] = {}
+
+
+def define_state(fields: tuple[str, ...]) -> None:
+    """Make the named tuple of these fields, once a process; its values pickle by the fields."""
+    if fields not in _TYPES:
+        made: Any = namedtuple("State", fields)
+        made.__reduce__ = lambda self: (_restored, (fields, tuple(self)))
+        _TYPES[fields] = made
+
+
+def make_state(fields: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
+    """The state with these fields, which `define_state` has made."""
+    return _TYPES[fields](*values)
+
+
+def _restored(fields: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
+    define_state(fields)
+    return make_state(fields, values)
