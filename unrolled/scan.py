@@ -8,14 +8,13 @@ reference differentiated twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from unrolled.backends import Call, Cotangents, Kernel, choose
+from unrolled.backends import Call, Cotangents, Kernel, backends, choose
 from unrolled.backends.environment import sizes_of
 from unrolled.backends.reference import Interpreter
 from unrolled.errors import UsageError
@@ -49,16 +48,20 @@ def scan(plan: Plan, call: Call, backend: str = "") -> tuple[list[Tensor], list[
     layout = tuple(map(len, (call.sequences, call.rows, call.states, call.restarts, call.parameters)))
     shown = 1 + len(plan.taps)
     fixed = (plan.key, (*layout, shown), tuple(call.scalars), call.reverse, call.precision, backend, train)
-    run = _EagerScan.apply
+    run: Any = _EagerScan.apply
     if torch.compiler.is_compiling():
         run = _Scan.apply if train else _Scan.forward
     results = run(*fixed, call.lengths, call.resets, call.clock, *tensors)
     return list(results[:shown]), list(results[shown : shown + len(call.states)])
 
 
-@cache
 def _kernel(key: str, device: torch.device, backend: str) -> Kernel:
-    return choose(device, backend).compile(plan_of_key(key))
+    return _compiled(key, choose(device, backend).name)
+
+
+@cache
+def _compiled(key: str, backend: str) -> Kernel:
+    return backends()[backend].compile(plan_of_key(key))
 
 
 def _no_autocast(call: Call) -> Any:
@@ -142,6 +145,10 @@ def _operation_arguments(leading: Sequence[Any], lists: Sequence[list[Tensor]]) 
     return plan, *lists, list(scalars), lengths, resets, clock, reverse, precision, backend
 
 
+def _call(leading: Sequence[Any], lists: Sequence[list[Tensor]]) -> Call:
+    return Call(*_operation_arguments(leading, lists)[1:-1])
+
+
 class _Scan(torch.autograd.Function):
     """The scan in autograd."""
 
@@ -169,7 +176,8 @@ class _Scan(torch.autograd.Function):
         counts = (shown, len(kept) - shown)
         tensors = ctx.saved_tensors[3 : 3 + ctx.given]
         # A compiled backward is not differentiated again, and Dynamo cannot trace one function within another.
-        run = _ScanBackward.forward if torch.compiler.is_compiling() else _ScanBackward.apply
+        compiling = torch.compiler.is_compiling()
+        run: Any = _ScanBackward.forward if compiling else _ScanBackward.apply
         results = run(wanted, counts, *leading, *tensors, *kept, *cotangents[: shown + states])
         gradients = iter(results)
         of_sequences = [next(gradients) if want else None for want in wanted]
@@ -241,25 +249,24 @@ class _ScanBackward(torch.autograd.Function):
         given = [index for index, d in enumerate(cotangents) if d is not None]
         flat = [*sequences, *rows, *states, *restarts, *parameters]
         moving = [index for index, tensor in enumerate(flat) if index >= len(sequences) or ctx.wanted[index]]
-        plan, call = plan_of_key(leading[0]), Call(*_operation_arguments(leading, lists)[1:-1])
+        plan, call = plan_of_key(leading[0]), _call(leading, lists)
 
         def run(*moved: Tensor) -> tuple[Tensor, ...]:
             whole = list(flat)
             for index, tensor in zip(moving, moved, strict=True):
                 whole[index] = tensor
             *parts, _ = _split(leading[1], whole)
-            names = ("sequences", "rows", "states", "restarts", "parameters")
             with _no_autocast(call):
-                result = Interpreter(plan).forward(replace(call, **dict(zip(names, parts, strict=True))))
+                result = Interpreter(plan).forward(_call(leading, parts))
             both = [*result.outputs, *result.finals]
             return tuple(both[index] for index in given)
 
         def first(moved: tuple[Tensor, ...], d: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             return tuple(torch.func.vjp(run, *moved)[1](d))
 
-        values, pull = torch.func.vjp(
-            first, tuple(flat[index] for index in moving), tuple(cotangents[index] for index in given)
-        )
+        moved, arriving = tuple(flat[index] for index in moving), tuple(cotangents[index] for index in given)
+        linearised: Any = torch.func.vjp(first, moved, arriving)
+        values, pull = linearised
         filled = tuple(torch.zeros_like(value) if d is None else d for value, d in zip(values, second, strict=True))
         to_moved, to_d = pull(filled)
         by_input: list[Tensor | None] = [None] * len(flat)

@@ -180,7 +180,7 @@ def group_symbols(group: Group) -> tuple[str, ...]:
 
 
 def _split(groups: Sequence[Group], parameters: Sequence[Tensor]) -> dict[str, Tensor]:
-    symbols = {}
+    symbols: dict[str, Tensor] = {}
     for group, value in zip(groups, parameters, strict=True):
         if not group.shape:  # scalars, stacked into one vector
             parts: Sequence[Tensor] = value.unbind(0)

@@ -88,7 +88,7 @@ def _triangular_gradient(structure: Structure, entries: Tensor, d: Tensor, v: Te
 
 
 def _heads(v: Tensor, heads: int) -> Tensor:
-    return v.unflatten(-1, (heads, v.shape[-1] // heads)).transpose(-3, -2)
+    return v.reshape(*v.shape[:-1], heads, v.shape[-1] // heads).transpose(-3, -2)
 
 
 def _block_product(entries: Tensor, v: Tensor, precision: str) -> Tensor:

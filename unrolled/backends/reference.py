@@ -294,8 +294,8 @@ def _after(
     rows = []
     for (name, _), value in zip(program.rows, call.rows, strict=True):
         leaf = leaves.get(("row", name))
-        gradient = None if leaf is None else values.get(backward.results[leaf])
-        rows.append(torch.zeros_like(value) if gradient is None else environment.over_time(gradient).sum(0))
+        of_row = None if leaf is None else values.get(backward.results[leaf])
+        rows.append(torch.zeros_like(value) if of_row is None else environment.over_time(of_row).sum(0))
     parameters = _Parameters(environment, leaves)
     groups = [parameters.group(group, value) for group, value in zip(plan.groups, call.parameters, strict=True)]
     return Gradients(sequences, rows, carried, restarts, groups)
@@ -350,7 +350,7 @@ class _Parameters:
         if structure != DENSE:
             v = torch.nn.functional.one_hot(v.flatten(), self.environment.sizes[group.shape[1]]).to(d.dtype)
             return MAPS[structure.name].gradient(structure, entries, d, v, precision)
-        return torch.zeros_like(entries).index_add_(1, v.flatten(), d.mT)
+        return torch.zeros_like(entries.mT).index_add_(0, v.flatten(), d).mT.contiguous()
 
     def _matrix(self, group: Group, node: Node | None, entries: Tensor) -> Tensor:
         if node is None:

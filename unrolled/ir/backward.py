@@ -60,9 +60,8 @@ class Backward:
 
     def saved_floats(self, sizes: Mapping[str, int]) -> int:
         """Numbers kept for each row and step, the output included."""
-        states = {node["name"]: node for node in self.results if node.op == "state"}
-        widths = [sizes[node.shape[0]] if node.shape else 1 for node, _ in self.saved]
-        return sum(widths) + sum(sizes[states[name].shape[0]] for name in self.kept_states if name in states)
+        kept = [node for node, _ in self.saved] + [self.seeds[name] for name in self.kept_states]
+        return sum(sizes[node.shape[0]] if node.shape else 1 for node in kept)
 
     def text(self) -> str:
         """The backward plan for a reader."""
@@ -98,7 +97,9 @@ def backward_of(program: Program, taps: tuple[str, ...]) -> Backward:
     graph = Graph()
     early = set(made.graph.nodes) - waiting
     image = regroup_into(graph, [*made.image.values(), *made.cotangents.values()], early.__contains__)
-    seeds = {name: image.get(node, graph.leaf("sequence", node["name"], node.shape)) for name, node in made.seeds.items()}
+    seeds = {
+        name: image.get(node, graph.leaf("sequence", node["name"], node.shape)) for name, node in made.seeds.items()
+    }
     origin = {image[node]: original for original, node in made.image.items()}
     cotangents = {image[leaf]: image[node] for leaf, node in made.cotangents.items()}
     return _arrange(program, graph, seeds, origin, cotangents)

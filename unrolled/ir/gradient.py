@@ -6,12 +6,14 @@ meant to be summed over both, and no node says so.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from unrolled.ir.graph import Graph, Node, again, copy_into, reachable
+from unrolled.ir.ops import OPERATIONS
 from unrolled.ir.program import Program
-from unrolled.ir.show import Scope, Unnamed, expression
+from unrolled.ir.show import Scope, expression
 from unrolled.ir.simplify import simplest
 
 Rule = Callable[[Graph, Node, Node], tuple[Node | None, ...]]
@@ -114,14 +116,20 @@ RULES: dict[str, Rule] = {
 }
 
 
-def differentiate(
-    graph: Graph, seeds: Iterable[tuple[Node, Node]], wanted: Callable[[Node], bool]
-) -> dict[Node, Node]:
+def differentiate(graph: Graph, seeds: Iterable[tuple[Node, Node]], wanted: Callable[[Node], bool]) -> dict[Node, Node]:
     """Cotangents of the wanted leaves, recorded into `graph`.
 
     seeds     (value, its cotangent) pairs, all nodes of `graph`
     returns   leaf -> cotangent; a leaf that no seed depends on is left out
     """
+    flowing = cotangents_between(graph, seeds, wanted)
+    return {node: cotangent for node, cotangent in flowing.items() if wanted(node)}
+
+
+def cotangents_between(
+    graph: Graph, seeds: Iterable[tuple[Node, Node]], wanted: Callable[[Node], bool]
+) -> dict[Node, Node]:
+    """As `differentiate`, but the cotangent of every value between the seeds and the wanted leaves, in their order."""
     seeds = list(seeds)
     nodes = reachable([value for value, _ in seeds])
     active: set[Node] = set()
@@ -145,21 +153,23 @@ def differentiate(
             for arg, contribution in zip(node.args, contributions, strict=True):
                 if contribution is not None:
                     collect(arg, contribution)
-    return {node: cotangents[node] for node in nodes if wanted(node) and node in cotangents}
+    return {node: cotangents[node] for node in nodes if node in cotangents}
 
 
 @dataclass(frozen=True)
 class Gradient:
     """The backward step of a program, as a graph that contains the forward step.
 
-    values       forward values: the program's nodes as they stand in this graph, by name
-    seeds        state or tap name -> the leaf that holds its cotangent
+    image        node of the program -> its node in this graph
+    seeds        state name, or tap_<name> -> the leaf that holds its cotangent
+    flowing      value of the forward step -> its cotangent, for all that have one
     cotangents   leaf of the forward step -> its cotangent
     """
 
     graph: Graph
     image: Mapping[Node, Node]
     seeds: Mapping[str, Node]
+    flowing: Mapping[Node, Node]
     cotangents: Mapping[Node, Node]
 
 
@@ -178,67 +188,131 @@ def gradient(program: Program, taps: tuple[str, ...] = ()) -> Gradient:
         seeds[f"tap_{name}"] = seed
         pairs.append((node, seed))
     wanted = ("state", "sequence", "row", "parameter")
-    cotangents = differentiate(graph, pairs, lambda node: node.op in wanted)
-    return Gradient(graph, image, seeds, cotangents)
+    flowing = cotangents_between(graph, pairs, lambda node: node.op in wanted)
+    return Gradient(graph, image, seeds, flowing, {node: d for node, d in flowing.items() if node.op in wanted})
 
 
 def gradient_text(program: Program) -> str:
-    """The backward step as equations: first the cotangents of the values, then what leaves the step.
+    """The backward step as equations: the cotangents that are used more than once, then what leaves the step.
 
-    Cotangents of maps and biases are what one step contributes; they are summed over steps and rows.
+    h_before and h_after are a state before and after the step; d_v is the cotangent of the value v, net_f the sum
+    under the activation that gives f, read_g what the map U.g reads. Where an equation gives a name a second time the
+    forward step is printed first, with each value numbered. Cotangents of parameters are what one step contributes
+    (+=); they are summed over steps and rows.
     """
-    made = gradient(program)
-    scope = Scope.of(program)
-    for node in reachable(made.image.values()):
-        if node.op in ("sequence", "state", "scalar", "row"):
-            scope.bind(node["name"] if node.op != "state" else f"{node['name']}_before", node)
-    for name, node in program.equations:
-        scope.bind(name, made.image[node])
-    for (name, _), node in zip(program.states, program.results, strict=True):
-        if scope.name(made.image[node]) is None:
-            scope.bind(name, made.image[node])
-    for seed in made.seeds.values():
-        scope.bind(seed["name"], seed)
-    lines = []
-    for name, node in _intermediates(program, made):
-        lines.append(f"{name} = {expression(node, scope, whole=True)}")
-        scope.bind(name, node)
-    lines.append("")
-    for leaf, cotangent in made.cotangents.items():
-        name = leaf.symbol if leaf.op == "parameter" else leaf["name"] + ("_before" if leaf.op == "state" else "")
-        sign = "+=" if leaf.op == "parameter" else "="
-        lines.append(f"d_{name} {sign} {expression(cotangent, scope)}")
-    return "\n".join(lines) + "\n"
+    return _Text(program, gradient(program)).text()
 
 
-def _intermediates(program: Program, made: Gradient) -> list[tuple[str, Node]]:
-    """The cotangents worth a name: those used more than once, called after the value before its activation."""
-    needed = reachable(made.cotangents.values())
-    forward = set(reachable(made.image.values()))
-    used: dict[Node, int] = {}
-    for node in needed:
-        for arg in node.args:
-            used[arg] = used.get(arg, 0) + 1
-    for node in made.cotangents.values():
-        used[node] = used.get(node, 0) + 1
-    names: list[tuple[str, Node]] = []
-    taken: set[str] = set()
-    for node in needed:
-        if node not in forward and node.args and used.get(node, 0) > 1 and not _plain(node):
-            symbol = next((n.args[0]["name"] for n in needed if _maps(n, node)), None)
-            base = f"d_{symbol}" if symbol else "d"
-            name = base if base not in taken and base != "d" else f"{base}_{sum(t.startswith(base) for t in taken) + 1}"
-            taken.add(name)
-            names.append((name, node))
-    return names
+class _Text:
+    """The printer of one gradient."""
 
+    def __init__(self, program: Program, made: Gradient):
+        self.program = program
+        self.made = made
+        self.scope = Scope()
+        self.taken: set[str] = set()
+        self.nodes = reachable(made.cotangents.values())
+        self.forward = reachable(made.image.values())
 
-def _maps(node: Node, cotangent: Node) -> bool:
-    return node.op == "transposed_product" and node.args[1] is cotangent and node.args[0].op == "parameter"
+    def text(self) -> str:
+        for name, node in self._leaves():
+            self._bind(name, node)
+        forward = self._forward()
+        for state in dict(self.program.states):
+            self._bind(f"d_{state}_after", self.made.seeds[state])
+        parts = [forward, self._shared(), self._results()]
+        return "\n".join("".join(f"{line}\n" for line in part) for part in parts if part)
 
+    def _bind(self, name: str, node: Node) -> str:
+        """Give the node the name, numbered where another has it."""
+        free, number = name, 0
+        while free in self.taken:
+            number += 1
+            free = f"{name}_{number}"
+        self.taken.add(free)
+        self.scope.bind(free, node)
+        return free
 
-def _plain(node: Node) -> bool:
-    return node.op in ("neg",)
+    def _leaves(self) -> Iterable[tuple[str, Node]]:
+        for node in self.forward:
+            if node.op in ("sequence", "row", "scalar"):
+                yield node["name"], node
+        for node in self.forward:
+            if node.op == "state":
+                yield f"{node['name']}_before", node
 
+    def _forward(self) -> list[str]:
+        """Bind the values to their names; returns their equations if a name is given twice."""
+        program, image, scope = self.program, self.made.image, self.scope
+        values = [(name, image[node]) for name, node in program.equations]
+        named = {node for _, node in values}
+        values += [
+            (name, image[node])
+            for (name, _), node in zip(program.states, program.results, strict=True)
+            if image[node] not in named and scope.name(image[node]) is None
+        ]
+        last = {name: index for index, (name, _) in enumerate(values)}
+        again = len(last) < len(values) or any(name in self.taken for name in last)
+        lines = []
+        for index, (name, node) in enumerate(values):
+            if scope.name(node) is None:
+                written = expression(node, scope, whole=True)
+                plain = index == last[name] and name not in self.taken
+                lines.append(f"{self._bind(name if plain else self._numbered(name, last), node)} = {written}")
+        return lines if again else []
 
-__all__ = ["RULES", "Gradient", "Unnamed", "differentiate", "gradient", "gradient_text"]
+    def _numbered(self, name: str, names: Iterable[str]) -> str:
+        number = 1
+        while f"{name}_{number}" in self.taken or f"{name}_{number}" in names:
+            number += 1
+        return f"{name}_{number}"
+
+    def _shared(self) -> list[str]:
+        made, lines = self.made, []
+        used = Counter(arg for node in self.nodes for arg in node.args) + Counter(made.cotangents.values())
+        flowing, forward = set(made.flowing.values()), set(self.forward)
+        for node in self.nodes:
+            if node in forward or not node.args or used[node] < 2 or node.op == "neg":
+                continue
+            if node in flowing:
+                name = self._cotangent_name(node)
+            elif not OPERATIONS[node.op].cheap:
+                name = "common"
+            else:
+                continue
+            written = expression(node, self.scope, whole=True)
+            lines.append(f"{self._bind(name, node)} = {written}")
+        return lines
+
+    def _cotangent_name(self, cotangent: Node) -> str:
+        values = [value for value, own in self.made.flowing.items() if own is cotangent]
+        inner = [value for value in values if value.args]
+        for value in reversed(inner):
+            if (name := self.scope.name(value)) is not None:
+                return f"d_{name}"
+        for node in self.forward:
+            name = self.scope.name(node)
+            if name and len(node.args) == 1 and node.args[0] in inner and OPERATIONS[node.op].kind == "elementwise":
+                return f"d_net_{name}"
+        for node in self.made.image.values():
+            if node.op == "product" and node.args[1] in inner:
+                return f"d_read_{node.args[0]['name'].replace('[', '_').replace(']', '')}"
+        for value in values:
+            if value.op in ("sequence", "state", "row"):
+                return f"d_{self.scope.name(value)}"
+        return self._numbered("d", ())
+
+    def _results(self) -> list[str]:
+        cotangents, lines = self.made.cotangents, []
+        order = [name for name, _ in (*self.program.inputs, *self.program.states, *self.program.rows)]
+        leaves = [leaf for leaf in cotangents if leaf.op != "parameter"]
+        leaves.sort(key=lambda leaf: order.index(leaf["name"]))
+        for leaf in leaves:
+            name, written = f"d_{self.scope.name(leaf)}", expression(cotangents[leaf], self.scope)
+            if name != written:
+                lines.append(f"{name} = {written}")
+        for symbol in self.program.parameters:
+            leaf = self.made.image[symbol]
+            if leaf in cotangents:
+                lines.append(f"d_{leaf.symbol} += {expression(cotangents[leaf], self.scope)}")
+        return lines

@@ -66,7 +66,7 @@ class Graph:
 
     def constant(self, value: float) -> Node:
         """The node of a number."""
-        return self.add("constant", shape=(), value=float(value))
+        return self.add("constant", shape=(), value=float(value) + 0.0)  # -0.0 is 0.0, as its text is
 
     def leaf(self, op: str, name: str, shape: Shape) -> Node:
         """A sequence, row, state or scalar."""
@@ -132,7 +132,10 @@ def verify(nodes: Iterable[Node]) -> None:
             raise CellError(f"{node.op} takes {row.arity} values, not {len(node.args)}")
         if any(arg.index >= node.index for arg in node.args):
             raise CellError(f"{node!r} stands before one of its arguments")
-        expected = row.shape(tuple(arg.shape for arg in node.args), dict(node.attributes))
+        try:
+            expected = row.shape(tuple(arg.shape for arg in node.args), dict(node.attributes))
+        except KeyError as missing:
+            raise CellError(f"{node!r} lacks its attribute {missing.args[0]}") from None
         if node.shape != expected:
             raise CellError(f"{node!r} has axes {node.shape}, its operation gives {expected}")
 

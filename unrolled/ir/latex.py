@@ -46,7 +46,10 @@ ROWS: dict[str, str] = {
     "outer": r"{0}\, {1}^\top",
 }
 # Binding strengths: a compound argument is bracketed where it binds less than the operation needs.
-_STRENGTH = {"add": 1, "sub": 1, "neg": 1, "mul": 2, "product": 3, "transposed_product": 3, "outer": 3, "spread": 3}
+_STRENGTH = {
+    **{"where": 0, "add": 1, "sub": 1, "neg": 1, "mul": 2},
+    **{"product": 3, "transposed_product": 3, "outer": 3, "spread": 3, "sum": 3},
+}
 _NEEDS = {
     "sub": (1, 2),
     "add": (1, 1),
@@ -58,9 +61,30 @@ _NEEDS = {
     "sum": (4,),
     "spread": (4,),
 }
-_GREEK = set(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau phi chi psi omega".split()
-)
+_GREEK = {
+    "alpha",
+    "beta",
+    "gamma",
+    "delta",
+    "epsilon",
+    "zeta",
+    "eta",
+    "theta",
+    "iota",
+    "kappa",
+    "lambda",
+    "mu",
+    "nu",
+    "xi",
+    "pi",
+    "rho",
+    "sigma",
+    "tau",
+    "phi",
+    "chi",
+    "psi",
+    "omega",
+}
 _LECTURE_FAMILY = {"W": "U", "U": "W"}
 _LECTURE_GATE = {"i": "u", "z": "u", "f": "f", "o": "o", "r": "r"}
 
@@ -133,7 +157,7 @@ class _Typesetter:
         for name, node in program.equations:
             seen[name] = seen.get(name, 0) + 1
             last = seen[name] == times[name]
-            written = self._stamped(name, "t" if last else "t", None if last else seen[name])
+            written = self._stamped(name, "t", None if last else seen[name])
             lines.append(f"{written} &= {self.text(node)}")
             self.named.setdefault(node, written)
         for (name, _), node in zip(program.states, program.results, strict=True):
@@ -164,13 +188,17 @@ class _Typesetter:
             return number(node["value"]), 5 if node["value"] >= 0 else 1
         if node.op == "parameter":
             name, _, index = node["name"].partition("[")
-            subscript = self.letters.subscript(name) + (f",{index[:-1]}" if index else "")
+            subscript = self.letters.subscript(name) + (f",{index[:-1].replace('][', ',')}" if index else "")
             return f"{self.letters.family(node['family'])}_{{{subscript}}}", 5
         if node.op == "tick":
             return rf"\mathbb{{1}}[t \bmod {_periods(node['periods'])} = 0]", 4
         if node.op == "size":
             return rf"n_{{\mathrm{{{node['axis']}}}}}", 5
+        if node.op == "raw":
+            return self._text(node.args[0])
         needs = _NEEDS.get(node.op, (0,) * len(node.args))
+        if node.op == "add" and _begins_with_minus(node.args[1]):
+            needs = (1, 2)
         parts = []
         for arg, needed in zip(node.args, needs, strict=True):
             written, strength = self._text(arg)
@@ -179,6 +207,10 @@ class _Typesetter:
         if node.op == "mul" and any(not arg.shape for arg in node.args):
             row = r"{0}\, {1}"
         return row.format(*parts), _STRENGTH.get(node.op, 5)
+
+
+def _begins_with_minus(node: Node) -> bool:
+    return node.op == "neg" or (node.op == "constant" and node["value"] < 0)
 
 
 def _periods(periods: tuple[int, ...]) -> str:

@@ -70,6 +70,8 @@ def _spread(shapes: tuple[Shape, ...], attributes: Mapping[str, Any]) -> Shape:
 def _product(transposed: bool) -> ShapeRule:
     def rule(shapes: tuple[Shape, ...], _: Mapping[str, Any]) -> Shape:
         matrix, vector = shapes
+        if len(matrix) != 2:
+            raise ShapeError(f"needs a map on its left, not {matrix}")
         rows, columns = matrix[::-1] if transposed else matrix
         if vector != (columns,):
             raise ShapeError(f"a map from ({columns}) to ({rows}) cannot take {vector}")

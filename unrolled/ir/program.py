@@ -98,7 +98,7 @@ class Program:
 
     def canonical(self) -> Program:
         """The same program with its nodes numbered in the order of the equations and nothing unused."""
-        graph, image = Graph(), {}
+        graph, image = Graph(), dict[Node, Node]()
         for node in reachable(self._roots):
             image[node] = again(graph, node, tuple(image[arg] for arg in node.args))
         return self.mapped(image)

@@ -24,7 +24,7 @@ _UNARY = 4
 _ATOM = 5
 
 
-class Unnamed(Exception):
+class Unnamed(Exception):  # noqa: N818 - a signal between printers, never shown
     """A leaf must be printed whose name has been given to another value."""
 
     def __init__(self, node: Node):
@@ -58,6 +58,19 @@ class Scope:
     def bound(self, name: str) -> Node | None:
         """What `name` means here."""
         return self._bound.get(name)
+
+    def is_brief(self, node: Node, most: int = 60) -> bool:
+        """Whether the text of `node` has at most so many operations and names."""
+        size: dict[Node, int] = {}
+        stack = [(node, False)]
+        while stack:
+            at, done = stack.pop()
+            if done or self.name(at) is not None:
+                size[at] = min(most + 1, 1 + sum(size[arg] for arg in at.args)) if done else 1
+            elif at not in size:
+                stack.append((at, True))
+                stack.extend((arg, False) for arg in at.args)
+        return size[node] <= most
 
     def name(self, node: Node) -> str | None:
         """A name that means `node` here, the oldest first."""
@@ -96,9 +109,7 @@ def _print(node: Node, scope: Scope, whole: bool) -> tuple[str, int]:
     inside = [_print(arg, scope, whole=False)[0] for arg in node.args]
     if node.op == "transposed_product":
         return f"transpose({inside[0]}) @ {_inside(node.args[1], scope, 4)}", 3
-    if node.op in ("repeat", "fold", "spread"):
-        inside.append(repr(node["axis"]))
-    elif node.op == "raw" and node["axis"] != "hidden":
+    if node.op in ("repeat", "fold", "spread") or (node.op == "raw" and node["axis"] != "hidden"):
         inside.append(repr(node["axis"]))
     elif node.op in ("layer_norm", "inverse_deviation") and node["epsilon"] != LAYER_NORM_EPSILON:
         inside.append(f"epsilon={node['epsilon']!r}")

@@ -1,4 +1,4 @@
-"""Simplification: constants folded, identities removed; equal expressions are one node and dead ones are gone anyway."""
+"""Simplification: constants folded, identities removed. Equal expressions are one node and dead ones gone anyway."""
 
 from __future__ import annotations
 
@@ -51,8 +51,10 @@ def simplest(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
             if constants[one] == -1 and args[other].shape == node.shape:
                 return graph.add("neg", args[other])
             if args[one].op == "neg" and args[one].shape == node.shape:
-                negated = (args[one].args[0], args[other])
-                return graph.add("neg", graph.add("mul", *(negated if one == 0 else negated[::-1])))
+                inner = args[one].args[0]
+                factors = (inner, args[other]) if one == 0 else (args[other], inner)
+                product = simplest(graph, graph.add("mul", *factors), factors)
+                return simplest(graph, graph.add("neg", product), (product,))
     if node.op == "div" and constants[1] == 1:
         return args[0]
     if node.op == "neg" and args[0].op == "neg":

@@ -1,4 +1,4 @@
-"""The structure of a map: which of its entries are free. Declared by the cell, resolved when a layer knows its sizes."""
+"""The structure of a map: which of its entries are free. Declared by the cell, resolved when sizes are known."""
 
 from __future__ import annotations
 
@@ -71,9 +71,7 @@ def _diagonal(structure: Structure, out: int, into: int) -> tuple[int, ...]:
 
 def _block_diagonal(structure: Structure, out: int, into: int) -> tuple[int, ...]:
     heads = structure.number()
-    _require(
-        out % heads == 0 and into % heads == 0, structure, f"{heads} blocks do not divide a map of {out} x {into}"
-    )
+    _require(out % heads == 0 and into % heads == 0, structure, f"{heads} blocks do not divide a map of {out} x {into}")
     return (heads, out // heads, into // heads)
 
 

@@ -85,6 +85,7 @@ class Cell:
         return f"$${self.latex()}$$"
 
     def __call__(self, *args: object, **kwargs: object) -> Any:
+        """Refuse, and say what runs a cell."""
         raise CellError(
             f"cell '{self.name}' is one step as equations and is not called; a layer runs it: "
             f"unrolled.layers.Recurrent({self.program.name}, input_size, hidden_size)"
@@ -115,7 +116,7 @@ def cell(function: Callable[..., Any] | None = None, **options: Any) -> Any:
     """Make a cell of a function that writes one time step.
 
     The first argument is the input, the other positional ones are states (or more inputs, where annotated `Input`),
-    keyword-only ones are hyperparameters. The returned values are the next states in that order; the first is the output.
+    keyword-only ones are hyperparameters. The returned values are the next states in that order, the output first.
 
     source     author and year
     init       initial value of symbols or families: a number, or the name of an initialiser
@@ -133,10 +134,12 @@ def cell(function: Callable[..., Any] | None = None, **options: Any) -> Any:
 def cell_from_function(function: Callable[..., Any], keywords: Mapping[str, Any]) -> Cell:
     """The cell of a Python function."""
     name = function.__name__
-    options = Options(doc=_first_sentence(function.__doc__), **keywords)
+    if not name.isidentifier():
+        raise CellError("a cell has a name: write it as a function, def name(x, h), not as a lambda")
+    options = Options.of(name, keywords, _first_sentence(function.__doc__))
     positional: list[tuple[str, Any]] = []
     defaults: dict[str, Any] = {}
-    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+    for parameter in _parameters(name, function):
         annotation = None if parameter.annotation is parameter.empty else parameter.annotation
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty:
             positional.append((parameter.name, annotation))
@@ -153,6 +156,15 @@ def cell_from_function(function: Callable[..., Any], keywords: Mapping[str, Any]
         return _trace_function(function, signature, options)
 
     return build_cell(build, defaults)
+
+
+def _parameters(name: str, function: Callable[..., Any]) -> list[inspect.Parameter]:
+    try:
+        return list(inspect.signature(function, eval_str=True).parameters.values())
+    except Exception as error:  # an annotation that is text can raise whatever its expression does
+        raise CellError(
+            f"cell '{name}': an annotation cannot be read, {error}: annotate with State[axis] or Input[axis]"
+        ) from error
 
 
 def _trace_function(function: Callable[..., Any], signature: Signature, options: Options) -> Program:
@@ -233,7 +245,7 @@ class _Watcher:
         for step in dis.get_instructions(self._code):
             if step.offset < instruction:
                 continue
-            if step.opname.startswith("RETURN"):
+            if step.opname.startswith("RETURN") or "JUMP" in step.opname:
                 return None
             if step.opname.startswith("STORE_"):
                 target = step.argval

@@ -79,7 +79,9 @@ def where(condition: object, a: object, b: object) -> Value:
 
 
 def layer_norm(x: object, epsilon: float = LAYER_NORM_EPSILON) -> Value:
-    """x less its mean over the units, over their deviation (Ba 2016). Gain and bias are the cell's own: p.g * … + b.g."""
+    """x less its mean over the units, over their deviation (Ba 2016). Gain and bias are the cell's: p.g * … + b.g."""
+    if not isinstance(epsilon, float | int) or not 0 < epsilon < 1:
+        active("layer_norm").fail(f"layer_norm: epsilon is a small positive number, not {epsilon!r}")
     return _over_units("layer_norm", x, epsilon=float(epsilon))
 
 
@@ -112,13 +114,13 @@ def raw(x: object, axis: str = "hidden") -> Value:
 
 
 def tick(periods: Sequence[int]) -> Value:
-    """The 0/1 vector of the units due at this step: len(periods) equal modules, each due when its period divides the clock.
+    """The 0/1 vector of the units due at this step: equal modules, each due when its period divides the clock.
 
     Source   Koutnik 2014
     """
     trace = active("tick")
     trace.observe()
-    kept = tuple(periods)
+    kept = tuple(periods) if isinstance(periods, Sequence) else ()
     if not kept or any(not isinstance(period, int) or period < 1 for period in kept):
         trace.fail(f"tick takes a tuple of periods, positive integers, not {periods!r}")
     return Value(trace, trace.graph.add("tick", periods=kept, shape=("hidden",)))
@@ -138,7 +140,7 @@ def hard_sigmoid(x: object) -> Value:
 
 def silu(x: object) -> Value:
     """x sigmoid(x)."""
-    return x * sigmoid(x)  # type: ignore[operator]
+    return x * sigmoid(x)
 
 
 def cumax(x: object) -> Value:

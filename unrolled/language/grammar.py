@@ -1,17 +1,18 @@
 """The text of the cell language: parsed by a small grammar and recorded, never executed as Python.
 
-    file        = {import of unrolled.language | docstring | cell}
-    cell        = "@cell" ["(" keywords ")"] "def" name "(" arguments ")" ":" [docstring] {statement} return
-    statement   = name "=" expression | names "=" expressions | "for" name "in" "range(" integers ")" ":" statements
-    expression  = number | name | symbol | map "@" expression | expression (+ - * / < <= == > >=) expression
-                | "-" expression | function "(" expressions ")"
-    symbol      = ("W" | "U" | "V" | "b" | "p" | "s") "." name ["[" integer "]"]
+file        = {import of unrolled.language | docstring | cell}
+cell        = "@cell" ["(" keywords ")"] "def" name "(" arguments ")" ":" [docstring] {statement} return
+statement   = name "=" expression | names "=" expressions | "for" name "in" "range(" integers ")" ":" statements
+expression  = number | name | symbol | map "@" expression | expression (+ - * / < <= == > >=) expression
+            | "-" expression | function "(" expressions ")"
+symbol      = ("W" | "U" | "V" | "b" | "p" | "s") "." name ["[" integer "]"]
 """
 
 from __future__ import annotations
 
 import ast
 import operator
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ from unrolled.language.functions import FUNCTIONS
 from unrolled.language.signature import Options, Signature
 from unrolled.language.structures import STRUCTURE_FUNCTIONS
 from unrolled.language.trace import Trace
-from unrolled.language.values import FAMILIES, Family, tracing
+from unrolled.language.values import FAMILIES, Operand, Symbol, tracing
 
 _BINARY: dict[type[ast.operator], Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -42,7 +43,9 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_SYMBOLS = {name: Family(name) for name in FAMILIES}
+_LARGEST = 10**12
+_MOST_STATEMENTS = 2000
+_LONGEST_TEXT = 200_000
 
 
 def parse(text: str, name: str | None = None) -> Cell:
@@ -71,12 +74,36 @@ def parse_all(text: str) -> list[Cell]:
     Raises   CellError, with line and place, for anything that the grammar does not know
     """
     try:
-        module = ast.parse(text)
+        return _cells(_syntax_tree(text), _Reader("text", _lines(text)))
+    except RecursionError:
+        raise CellError(_TOO_DEEP) from None
+
+
+_TOO_DEEP = "the text is no cell: its expressions are nested too deeply"
+
+
+def _syntax_tree(text: str) -> ast.Module:
+    if len(text) > _LONGEST_TEXT:
+        raise CellError(f"the text is no cell: it is longer than {_LONGEST_TEXT} characters")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return ast.parse(text)
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         where = f" (line {line})" if line else ""
         raise CellError(f"the text is no cell: {getattr(error, 'msg', error)}{where}") from None
-    reader = _Reader("text", text.splitlines())
+    except (RecursionError, MemoryError):
+        raise CellError(_TOO_DEEP) from None
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as Python counts them: form feeds and Unicode separators end none."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _cells(module: ast.Module, reader: _Reader) -> list[Cell]:
     cells = []
     for statement in module.body:
         if isinstance(statement, ast.FunctionDef) and statement.decorator_list:
@@ -92,6 +119,14 @@ def _harmless(statement: ast.stmt) -> bool:
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
+def _read_names(function: ast.FunctionDef) -> set[str]:
+    """Every name, and every text that may name an axis, that the cell mentions beside its hyperparameters."""
+    parts = [*function.body, *function.decorator_list, *function.args.args]
+    nodes = [node for part in parts for node in ast.walk(part)]
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
+    return names | {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+
+
 class _Reader:
     """Reads one cell's syntax tree, statement by statement, into a trace."""
 
@@ -101,6 +136,7 @@ class _Reader:
         self._at: ast.AST | None = None
         self._equation: str | None = None
         self._names: dict[str, Any] = {}
+        self._steps = 0
 
     def fail(self, node: ast.AST, message: str) -> NoReturn:
         self._at = node
@@ -108,7 +144,7 @@ class _Reader:
 
     def locate(self) -> Place:
         node = self._at
-        if node is None or not hasattr(node, "lineno"):
+        if not isinstance(node, ast.expr | ast.stmt):
             return Place(self.name, self._equation)
         line = self.lines[node.lineno - 1]
         end = node.end_col_offset if node.end_lineno == node.lineno and node.end_col_offset else len(line.encode())
@@ -119,10 +155,17 @@ class _Reader:
     def cell(self, function: ast.FunctionDef) -> Cell:
         keywords = self._decorator(function)
         positional, defaults = self._arguments(function.args)
-        options = Options(doc=_first_sentence(ast.get_docstring(function)), **keywords)
+        options = Options.of(self.name, keywords, _first_sentence(ast.get_docstring(function)))
+        read = _read_names(function)
 
         def build(hyperparameters: Mapping[str, Any]) -> Program:
             reader = _Reader(self.name, self.lines)
+            for name, value in hyperparameters.items():
+                if value != defaults[name] and type(value) is int and name not in read:
+                    raise CellError(
+                        f"cell '{self.name}': these equations were written out for {name}={defaults[name]} "
+                        f"and do not change with it"
+                    )
             return reader._record(function.body, Signature(self.name, positional, hyperparameters), options)
 
         return build_cell(build, defaults)
@@ -134,13 +177,9 @@ class _Reader:
             self.fail(decorator, "a cell stands under @cell, and nothing else")
         if not isinstance(decorator, ast.Call):
             return {}
-        known = ("source", "init", "initial", "axes", "structure")
-        keywords = {}
-        for keyword in decorator.keywords:
-            if keyword.arg not in known:
-                self.fail(keyword.value, f"@cell has no keyword {keyword.arg}.{did_you_mean(str(keyword.arg), known)}")
-            keywords[keyword.arg] = self._literal(keyword.value)
-        return keywords
+        if decorator.args:
+            self.fail(decorator.args[0], "@cell takes keywords only")
+        return {str(keyword.arg): self._literal(keyword.value) for keyword in decorator.keywords}
 
     def _arguments(self, arguments: ast.arguments) -> tuple[list[tuple[str, Any]], dict[str, Any]]:
         if arguments.vararg or arguments.kwarg or arguments.defaults or None in arguments.kw_defaults:
@@ -161,7 +200,8 @@ class _Reader:
 
     def _annotation(self, node: ast.expr) -> Any:
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            node = ast.parse(node.value, mode="eval").body
+            quoted = _syntax_tree(node.value).body
+            node = quoted[0].value if len(quoted) == 1 and isinstance(quoted[0], ast.Expr) else node
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
             kind = {"State": State, "Input": Input}.get(node.value.id)
             if kind is not None:
@@ -172,20 +212,21 @@ class _Reader:
         if isinstance(node, ast.Dict):
             if any(key is None for key in node.keys):
                 self.fail(node, "a dictionary is written out in full")
-            return {
-                self._literal(key): self._literal(value)
-                for key, value in zip(node.keys, node.values, strict=True)
-                if key is not None
-            }
+            keys = [self._literal(key) for key in node.keys if key is not None]
+            if not all(isinstance(key, str) for key in keys):
+                self.fail(node, "the keys of a dictionary are names")
+            return dict(zip(keys, (self._literal(value) for value in node.values), strict=True))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in STRUCTURE_FUNCTIONS:
             structure: Callable[..., Any] = STRUCTURE_FUNCTIONS[node.func.id]
+            if node.keywords:
+                self.fail(node, "the arguments of a structure have no names")
             try:
                 return structure(*(self._literal(argument) for argument in node.args))
             except TypeError as error:
                 self.fail(node, str(error))
         try:
             return ast.literal_eval(node)
-        except ValueError:
+        except (ValueError, TypeError):
             self.fail(node, "needs a number, a text, a tuple or a structure, written out")
 
     def _record(self, body: list[ast.stmt], signature: Signature, options: Options) -> Program:
@@ -203,6 +244,9 @@ class _Reader:
     def _statements(self, body: list[ast.stmt], trace: Trace) -> tuple[Any, ...] | None:
         for statement in body:
             self._at, self._equation = statement, None
+            self._steps += 1
+            if self._steps > _MOST_STATEMENTS:
+                self.fail(statement, f"its loops written out, a cell is over {_MOST_STATEMENTS} statements")
             if isinstance(statement, ast.Return) and statement.value is not None:
                 value = self._value(statement.value)
                 return value if isinstance(value, tuple) else (value,)
@@ -244,7 +288,10 @@ class _Reader:
         bounds = [self._value(argument) for argument in call.args]
         if not all(type(bound) is int for bound in bounds) or not 1 <= len(bounds) <= 3:
             self.fail(call, "range takes integers")
+        if bounds[2:] == [0]:
+            self.fail(call, "range needs a step other than 0")
         for index in range(*bounds):
+            self._steps += 1
             self._names[loop.target.id] = index
             results = self._statements(loop.body, trace)
             if results is not None:
@@ -264,17 +311,28 @@ class _Reader:
             return self._apply(node, operator.neg, self._value(node.operand))
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
             left, right = self._value(node.left), self._value(node.right)
+            if not isinstance(left, Operand) and not isinstance(right, Operand):
+                self._check_arithmetic(node, left, right)
             return self._apply(node, _BINARY[type(node.op)], left, right)
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
             left, right = self._value(node.left), self._value(node.comparators[0])
             return self._apply(node, _COMPARE[type(node.ops[0])], left, right)
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in _SYMBOLS:
-            return getattr(_SYMBOLS[node.value.id], node.attr)
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute | ast.Name):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in FAMILIES:
+            if node.attr.startswith("_"):
+                self.fail(node, "the name of a symbol does not begin with an underscore")
+            return Symbol(node.value.id, node.attr)
+        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute | ast.Name | ast.Subscript):
             return self._apply(node, operator.getitem, self._value(node.value), self._value(node.slice))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             return self._call(node, node.func.id)
         self.fail(node, "the language has no such expression")
+
+    def _check_arithmetic(self, node: ast.BinOp, left: Any, right: Any) -> None:
+        """Arithmetic that is done while the text is read is that of small numbers: texts and tuples could grow."""
+        if not all(isinstance(value, int | float) and abs(value) <= _LARGEST for value in (left, right)):
+            self.fail(node, "the language reckons with numbers of ordinary size only")
+        if isinstance(node.op, ast.Pow) and abs(right) > 64:
+            self.fail(node, "an exponent is at most 64")
 
     def _call(self, node: ast.Call, name: str) -> Any:
         if name not in FUNCTIONS:

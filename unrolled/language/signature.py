@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from unrolled.errors import CellError, ShapeError, did_you_mean
+from unrolled.errors import CellError, did_you_mean
 from unrolled.ir.ops import Shape
 from unrolled.ir.program import Initial
 from unrolled.ir.structure import Structure, check_arguments
@@ -41,16 +42,31 @@ class Signature:
             raise CellError(f"cell '{name}' has no state: add a positional argument, and return its next value")
         named = {axis for _, shape in (*self.inputs, *self.states) for axis in shape}
         self.axes = {key: value for key, value in self.static.items() if type(value) is int}
+        for key, value in hyperparameters.items():
+            if key in ("input", "hidden"):
+                raise CellError(f"cell '{name}': {key} is the name of an axis that the layer sets; rename it")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise CellError(f"cell '{name}': hyperparameter {key} is {value}, not a finite number")
         unknown = named - {"input", "hidden", *self.axes}
         for axis in sorted(unknown):
-            raise CellError(
-                f"cell '{name}': there is no axis {axis!r}.{did_you_mean(axis, {'input', 'hidden', *self.axes})}\n"
-                f"  An axis of its own size is an integer hyperparameter: def {name}(…, *, {axis}=32)"
-            )
+            raise CellError(no_axis(name, axis, self.axes))
+        for axis in sorted(named & set(self.axes)):
+            if self.axes[axis] < 1:
+                raise CellError(f"cell '{name}': the axis {axis} needs a size of at least 1, not {self.axes[axis]}")
+
+
+def no_axis(cell: str, axis: object, axes: Mapping[str, int]) -> str:
+    """The message for an axis that the cell does not have."""
+    return (
+        f"cell '{cell}': there is no axis {axis!r}.{did_you_mean(str(axis), {'input', 'hidden', *axes})}\n"
+        f"  An axis of its own size is an integer hyperparameter: def {cell}(…, *, {axis}=32)"
+    )
 
 
 class Options:
     """The keywords of @cell, resolved against the hyperparameters."""
+
+    KEYWORDS = ("source", "init", "initial", "axes", "structure")
 
     def __init__(
         self,
@@ -68,6 +84,26 @@ class Options:
         self.axes = dict(axes or {})
         self.structure = dict(structure or {})
 
+    @classmethod
+    def of(cls, cell: str, keywords: Mapping[str, Any], doc: str) -> Options:
+        """The keywords as they were given.
+
+        Raises   CellError for an unknown keyword, or one whose value is of another kind
+        """
+        for key, value in keywords.items():
+            if key not in cls.KEYWORDS:
+                raise CellError(f"cell '{cell}': @cell has no keyword {key!r}.{did_you_mean(key, cls.KEYWORDS)}")
+            if key == "source":
+                if not isinstance(value, str):
+                    raise CellError(f"cell '{cell}': source is a text, not {value!r}")
+                continue
+            if value is not None and not isinstance(value, Mapping):
+                raise CellError(f"cell '{cell}': {key} is a dictionary by name, not {value!r}")
+            for name, item in (value or {}).items():
+                if not isinstance(name, str) or not _FITS[key](item):
+                    raise CellError(f"cell '{cell}': {key} gives {name!r} {_KINDS[key]}, not {item!r}")
+        return cls(doc=doc, **keywords)
+
     def resolved_structure(self, static: Mapping[str, Any]) -> dict[str, Structure]:
         """The structures with hyperparameter names replaced by their values.
 
@@ -75,12 +111,28 @@ class Options:
         """
         found = {}
         for key, structure in self.structure.items():
-            if not isinstance(structure, Structure):
-                raise ShapeError(f"the structure of {key} is {structure!r}: call one, such as diagonal()")
             arguments = tuple(static.get(a, a) if isinstance(a, str) else a for a in structure.arguments)
             found[key] = Structure(structure.name, arguments)
             check_arguments(found[key])
         return found
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+_FITS: dict[str, Callable[[object], bool]] = {
+    "init": lambda value: isinstance(value, str) or _is_number(value),
+    "initial": _is_number,
+    "axes": lambda value: isinstance(value, str),
+    "structure": lambda value: isinstance(value, Structure),
+}
+_KINDS = {
+    "init": "a number or the name of an initialiser",
+    "initial": "a number",
+    "axes": "the name of an axis",
+    "structure": "a structure, called, such as diagonal()",
+}
 
 
 class Axis:

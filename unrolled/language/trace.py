@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from numbers import Real
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from unrolled.errors import CellError, Place, ShapeError, at, did_you_mean
 from unrolled.ir.graph import Graph, Node
+from unrolled.ir.naming import ARGUMENTS, printable
 from unrolled.ir.ops import Shape
 from unrolled.ir.program import Program, verify_program
-from unrolled.ir.show import Scope, Unnamed, equations, expression
-from unrolled.ir.structure import DENSE
-from unrolled.language.signature import Options, Signature, axes_text
+from unrolled.ir.show import Scope, Unnamed, expression
+from unrolled.ir.structure import DENSE, Structure
+from unrolled.language.signature import Options, Signature, axes_text, no_axis
 from unrolled.language.values import FAMILIES, Symbol, Value
+
+T = TypeVar("T")
 
 
 class Trace:
@@ -45,7 +49,7 @@ class Trace:
         self._scope = Scope()
 
     def fail(self, message: str, kind: type[CellError] = CellError, written: str | None = None) -> NoReturn:
-        """Raise an error that quotes the source line of the operation now recorded, or `written` where there is none."""
+        """Raise an error that quotes the source line of the operation now recorded, or else `written`."""
         place = self.locate()
         if place.line is None and written is not None:
             place = replace(place, line=written, end=len(written))
@@ -53,6 +57,9 @@ class Trace:
 
     def arguments(self, signature: Signature) -> tuple[list[Value], dict[str, Any]]:
         """The values that the cell is called with: leaves for its arguments, plain values for what shapes the trace."""
+        for axis in self.declared.values():
+            if axis not in ("input", "hidden", *self.axes):
+                raise CellError(no_axis(self.name, axis, self.axes))
         kinds = {**dict.fromkeys(dict(signature.inputs), "sequence"), **dict.fromkeys(dict(signature.states), "state")}
         positional = [self.leaf(kinds[name], name, shape) for name, shape in signature.positional]
         scalars = {name: self.leaf("scalar", name, ()) for name in signature.scalars}
@@ -74,18 +81,24 @@ class Trace:
         return self._scope.bound(name) is node
 
     def text(self, node: Node) -> str:
-        """A value as its author would call it: its name, else its expression."""
+        """A value as its author would call it: its name, else its expression unless that is long."""
+        if not self._scope.is_brief(node):
+            return "this value"
         try:
             return expression(node, self._scope)
         except Unnamed as lost:
             return str(lost.node["name"])
+
+    def declared_axis(self, symbol: str) -> str | None:
+        """The axis that @cell(axes=…) gives a symbol."""
+        return _given(self.declared, symbol)
 
     def parameter(self, family: str, name: str, shape: Shape) -> Node:
         """The node of a symbol at a shape; the same symbol at another shape is an error."""
         symbol = f"{family}.{name}"
         attributes: dict[str, Any] = {"family": family, "name": name, "shape": shape}
         if len(shape) == 2:
-            attributes["structure"] = self.structure.get(symbol, self.structure.get(family, DENSE))
+            attributes["structure"] = _given(self.structure, symbol) or self.structure.get(family, DENSE)
         node = self.graph.add("parameter", **attributes)
         known = self.symbols.setdefault(symbol, node)
         if known is not node:
@@ -110,8 +123,17 @@ class Trace:
         if isinstance(value, Symbol):
             return value.resolve(self, like)
         if isinstance(value, Real):
-            return self.graph.constant(float(value))
+            return self._constant(value)
         self.fail(f"{where or 'an operation'} takes values of the cell and numbers, not {type(value).__name__}")
+
+    def _constant(self, value: Real) -> Node:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            self.fail(f"a constant is a finite number, not {number}")
+        return self.graph.constant(number)
 
     def elementwise(self, op: str, sign: str, *operands: object) -> Value:
         """Record an element-wise operation; biases and vectors among the operands take the axis of the others."""
@@ -142,27 +164,31 @@ class Trace:
         self.observe()
         family, name = symbol.family, symbol.name
         if family not in "WUV":
-            self.fail(f"{symbol} {FAMILIES[family]}: it multiplies with '*', not '@'")
+            written = f"{symbol} @ {self._written(operand)}"
+            self.fail(f"{symbol} {FAMILIES[family]}: it multiplies with '*', not '@'", written=written)
         vector = self.lift(operand, None, "'@'")
         if len(vector.shape) != 1:
             self.fail(f"'@' maps a vector; {self.text(vector)} is {axes_text(vector.shape)}", ShapeError)
         (axis,) = vector.shape
-        here = self.text(vector)
         if family == "W" and axis != "input":
-            other = "U" if axis == "hidden" else "V"
-            self.fail(
-                f"W maps the input; {here} is ({axis}).\n  Did you mean {other}.{name} @ {_bracket(here)}?", ShapeError
-            )
+            self._wrong_map(symbol, "the input", vector, "U" if axis == "hidden" else "V")
         if family == "U" and axis != "hidden":
-            other = "W" if axis == "input" else "V"
-            self.fail(
-                f"U maps what has the axis (hidden); {here} is ({axis}).\n"
-                f"  Did you mean {other}.{name} @ {_bracket(here)}?",
-                ShapeError,
-            )
-        out = self.declared.get(str(symbol), "hidden")
+            self._wrong_map(symbol, "what has the axis (hidden)", vector, "W" if axis == "input" else "V")
+        out = self.declared_axis(str(symbol)) or "hidden"
         matrix = self.parameter(family, name, (out, axis))
         return self.record("product", matrix, vector)
+
+    def _wrong_map(self, symbol: Symbol, takes: str, vector: Node, other: str) -> NoReturn:
+        here = _bracket(self.text(vector))
+        self.fail(
+            f"{symbol.family} maps {takes}; {self.text(vector)} is {axes_text(vector.shape)}.\n"
+            f"  Did you mean {other}.{symbol.name} @ {here}?",
+            ShapeError,
+            f"{symbol} @ {here}",
+        )
+
+    def _written(self, operand: object) -> str:
+        return _bracket(self.text(operand.node)) if isinstance(operand, Value) else str(operand)
 
     def finish(self, signature: Signature, results: tuple[object, ...], options: Options) -> Program:
         """The program of what was recorded.
@@ -176,7 +202,7 @@ class Trace:
             missing = [name for name, _ in states[len(results) :]]
             extra = f"; {', '.join(missing)} is not returned" if missing else ""
             self.fail(f"a cell returns its next states in order, {len(states)} here: {named}{extra}.")
-        nodes = []
+        nodes: list[Node] = []
         for (name, shape), value in zip(states, results, strict=True):
             if not isinstance(value, Value):
                 self.fail(f"the next value of state {name} is {value!r}, which is no value of the cell")
@@ -196,18 +222,20 @@ class Trace:
             scalars=signature.scalars,
             axes=signature.axes,
             initial=options.initial,
-            init=options.init,
-            declared=self.declared,
+            init=_written_out(options.init, self.symbols),
+            declared=_written_out(self.declared, self.symbols),
             source=options.source,
             doc=options.doc,
         )
-        program = _printable(program).canonical()
+        program = printable(program).canonical()
         self._check_used(program, options)
         verify_program(program)
         return program
 
     def _check_used(self, program: Program, options: Options) -> None:
-        read = {node["name"] for node in program.nodes if node.op in ("state", "sequence", "scalar")}
+        inside = [arg for node in program.nodes for arg in node.args]
+        inside += [node for (name, _), node in zip(program.states, program.results, strict=True) if name != _leaf(node)]
+        read = {_leaf(node) for node in inside}
         for name, _ in program.states[1:]:
             if name not in read:
                 self.fail(f"state {name} is never used: no equation reads it. Remove it, or use it.")
@@ -218,26 +246,41 @@ class Trace:
             if name not in read:
                 self.fail(f"hyperparameter {name} is never used: no equation reads it.")
         symbols = {node.symbol for node in program.parameters}
-        families = {symbol.split(".")[0] for symbol in symbols} | {"W" for n in program.nodes if n.op == "raw"}
-        for option, keys in (("init", options.init), ("axes", self.declared), ("structure", self.structure)):
+        if any(node.op == "raw" for node in program.nodes):
+            symbols.add("W.raw")
+        families = {symbol.split(".")[0] for symbol in symbols}
+        maps = {name for name in symbols | families if name[0] in "WUV"}
+        placed = {symbol for symbol in symbols if symbol[0] in "WUVbp"}
+        known = {"init": symbols | families, "axes": placed, "structure": maps - {"W.raw"}}
+        structure = _written_out(self.structure, self.symbols)
+        for option, keys in (("init", program.init), ("axes", program.declared), ("structure", structure)):
             for key in keys:
-                if key not in symbols | families | {"W.raw"}:
-                    self.fail(f"{option} names {key!r}, which the cell does not have.{did_you_mean(key, symbols)}")
+                if key not in known[option]:
+                    hint = did_you_mean(key, known[option])
+                    has = "cannot have one" if key in symbols | families else "the cell does not have"
+                    raise CellError(at(Place(self.name), f"{option} names {key!r}, which {has}.{hint}"))
         for key in options.initial:
             if key not in dict(program.states):
-                self.fail(f"initial names {key!r}, which is no state.{did_you_mean(key, dict(program.states))}")
+                hint = did_you_mean(key, dict(program.states))
+                raise CellError(at(Place(self.name), f"initial names {key!r}, which is no state.{hint}"))
 
 
-def _printable(program: Program) -> Program:
-    """The program with an alias added for each argument that is read after its name was given to something else."""
-    while True:
-        try:
-            equations(program)
-            return program
-        except Unnamed as lost:
-            alias = f"{lost.node['name']}_before"
-            changed = ((alias, lost.node), *program.equations)
-            program = replace(program, equations=changed)
+def _leaf(node: Node) -> str | None:
+    return node["name"] if node.op in ARGUMENTS else None
+
+
+def _given(option: Mapping[str, T], symbol: str) -> T | None:
+    """What an option says of a symbol; U.h speaks for U.h[0], U.h[1], … too."""
+    return option.get(symbol, option.get(symbol.partition("[")[0]))
+
+
+def _written_out(option: Mapping[str, T], symbols: Iterable[str]) -> dict[str, T]:
+    """The option with a key for each subscripted symbol that an unsubscripted key speaks for."""
+    found: dict[str, T] = {}
+    for key, value in option.items():
+        meant = [symbol for symbol in symbols if symbol.partition("[")[0] == key] or [key]
+        found |= {symbol: option.get(symbol, value) for symbol in meant}
+    return found
 
 
 def _bracket(text: str) -> str:

@@ -25,12 +25,12 @@ FAMILIES = {
 _active = threading.local()
 
 
-def active(what: str) -> Trace:
-    """The trace under way.
+def active(what: object) -> Trace:
+    """The trace under way, in which `what` is about to take part.
 
     Raises   CellError when there is none
     """
-    trace = getattr(_active, "trace", None)
+    trace: Trace | None = getattr(_active, "trace", None)
     if trace is None:
         raise CellError(f"{what} belongs into the equations of a cell")
     return trace
@@ -54,7 +54,7 @@ class Operand:
     __array_ufunc__ = None  # a numpy scalar on the left leaves the operation to __rmul__ and its like
 
     def _record(self, op: str, sign: str, *operands: object) -> Value:
-        return active(str(self)).elementwise(op, sign, *operands)
+        return active(self).elementwise(op, sign, *operands)
 
     def __add__(self, other: object) -> Value:
         return self._record("add", "+", self, other)
@@ -104,19 +104,21 @@ class Operand:
     __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
-        active(str(self)).fail(
+        active(self).fail(
             f"{self} has no truth value: a cell is traced once, for every row and step.\n"
             f"  Choose between two values with where(condition, a, b)."
         )
 
     def __pow__(self, other: object) -> Value:
-        active(str(self)).fail("'**' is no operation of the language; write x * x, sqrt(x) or exp(a * log(x))")
+        active(self).fail("'**' is no operation of the language; write x * x, sqrt(x) or exp(a * log(x))")
+
+    __rpow__ = __pow__
 
     def __iter__(self) -> Iterator[Any]:
-        active(str(self)).fail(f"{self} cannot be taken apart: it stands for all units at once")
+        active(self).fail(f"{self} cannot be taken apart: it stands for all units at once")
 
     def __float__(self) -> float:
-        active(str(self)).fail(
+        active(self).fail(
             f"{self} has no number yet: a cell is traced, never run. Only the language's own operations "
             f"take it: {', '.join(language_operations())}"
         )
@@ -167,7 +169,7 @@ class Symbol(Operand):
 
     def __getitem__(self, key: object) -> Symbol:
         if not isinstance(key, int):
-            raise CellError(f"{self}[…] is subscripted by integers, not {key!r}")
+            active(self).fail(f"{self}[…] is subscripted by integers, not {key!r}")
         return Symbol(self.family, f"{self.name}[{key}]")
 
     def resolve(self, trace: Trace, like: Shape | None) -> Node:
@@ -176,17 +178,18 @@ class Symbol(Operand):
             trace.fail(f"{self} is a map: write {self} @ …")
         if self.family == "s":
             return trace.parameter("s", self.name, ())
-        if str(self) in trace.declared:
-            like = (trace.declared[str(self)],)
+        declared = trace.declared_axis(str(self))
+        if declared is not None:
+            like = (declared,)
         elif not like and str(self) in trace.symbols:
             like = trace.symbols[str(self)].shape
         return trace.parameter(self.family, self.name, like or ("hidden",))
 
     def __matmul__(self, other: object) -> Value:
-        return active(str(self)).map(self, other)
+        return active(self).map(self, other)
 
     def __rmatmul__(self, other: object) -> Value:
-        active(str(self)).fail(f"'@' needs its map on the left: {self} @ …")
+        active(self).fail(f"'@' needs its map on the left: {self} @ …")
 
 
 class Family:
@@ -196,8 +199,9 @@ class Family:
         self._family = name
 
     def __getattr__(self, name: str) -> Symbol:
+        # Underscored names are asked for by inspectors, copiers and notebooks: they must find nothing.
         if name.startswith("_"):
-            raise AttributeError(name)
+            raise AttributeError(f"the name of a symbol does not begin with an underscore: {self._family}.{name}")
         return Symbol(self._family, name)
 
     def __matmul__(self, other: object) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -24,7 +25,7 @@ class Stacked(SequenceLayer):
         carried = self._carried()
         if not carried:
             raise UsageError("a stack needs a layer over sequences")
-        for below, above in zip(carried, carried[1:], strict=False):
+        for below, above in pairwise(carried):
             if below.output_size != above.input_size:
                 raise ShapeError(
                     f"a layer gives {below.output_size} values a step, the one above it has input_size "

@@ -34,13 +34,13 @@ def _uniform(view: Tensor) -> None:
     torch.nn.init.uniform_(view, -bound, bound)
 
 
-INITIALISERS: dict[str, Callable[[Tensor], None]] = {
+INITIALISERS: dict[str, Callable[[Tensor], object]] = {
     "glorot": _glorot,  # Glorot & Bengio 2010
     "orthogonal": _orthogonal,  # Saxe, McClelland & Ganguli 2014
     "identity": _identity,  # Le, Jaitly & Hinton 2015
     "uniform": _uniform,
-    "zeros": lambda view: view.zero_() and None,
-    "ones": lambda view: view.fill_(1) and None,
+    "zeros": Tensor.zero_,
+    "ones": lambda view: view.fill_(1),
 }
 DEFAULTS: dict[str, Initial] = {"W": "glorot", "U": "orthogonal", "V": "glorot", "b": 0.0, "p": 0.0, "s": 1.0}
 
@@ -64,7 +64,7 @@ def initialise(group: Group, value: Tensor, choices: Mapping[str, Initial]) -> N
             _fill(group.structure, part, INITIALISERS[choice])
 
 
-def _fill(structure: Structure, entries: Tensor, fill: Callable[[Tensor], None]) -> None:
+def _fill(structure: Structure, entries: Tensor, fill: Callable[[Tensor], object]) -> None:
     """Blocks and factors are filled as maps of their own; a triangle or diagonal is cut from a full map."""
     if structure.name == "block_diagonal":
         for block in entries:

@@ -286,7 +286,7 @@ class Recurrent(SequenceLayer):
         return {**self.__dict__, "_plans": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        self.__dict__.update(state)
         define_state(self._fields())
         self.plan()
 

@@ -14,7 +14,8 @@ _TYPES: dict[tuple[str, ...], Any] = {}
 def define_state(fields: tuple[str, ...]) -> None:
     """Make the named tuple of these fields, once a process; its values pickle by the fields."""
     if fields not in _TYPES:
-        made: Any = namedtuple("State", fields)
+        factory: Any = namedtuple
+        made = factory("State", fields)
         made.__reduce__ = lambda self: (_restored, (fields, tuple(self)))
         _TYPES[fields] = made
 

@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.ir.hard_cells import HARD_CELLS, clockwork, mut1, projected_lstm
+from tests.ir.numeric import random_leaves, results_of
+from unrolled.cells import all_cells, get
+from unrolled.errors import CellError, ShapeError
+from unrolled.ir.program import RECURRENT_MASK, bind, loads, verify_program, with_recurrent_mask, without_biases
+from unrolled.language import parse
+
+CELLS = [*all_cells().values(), *HARD_CELLS]
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_a_program_written_as_json_reads_back_equal(cell):
+    again = loads(cell.program.dumps())
+    assert again == cell.program
+    assert hash(again) == hash(cell.program)
+    assert again.dumps() == cell.program.dumps()
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
+def test_the_verifier_accepts_every_cell(cell):
+    verify_program(cell.program)
+
+
+@pytest.mark.parametrize("change", ["name", "source", "doc", "init", "initial", "equations", "scalars", "axes", "results"])
+def test_programs_that_differ_in_one_field_are_unequal(change):
+    program = get("lstm").program
+    other = {
+        "name": "other",
+        "source": "other",
+        "doc": "other",
+        "init": {},
+        "initial": {"c": 1.0},
+        "equations": program.equations[:-1],
+        "scalars": {"alpha": 1.0},
+        "axes": {"heads": 2},
+        "results": program.results[::-1],
+    }
+    assert replace(program, **{change: other[change]}) != program
+
+
+def test_a_program_equals_no_other_kind_of_thing():
+    assert get("lstm").program != "lstm"
+
+
+def test_the_order_in_which_nodes_were_made_does_not_show():
+    one = parse("@cell\ndef m(x, h):\n    a = tanh(h)\n    h = W.h @ x + a\n    return h")
+    other = parse("@cell\ndef m(x, h):\n    a = tanh(h)\n    h = W.h @ x + tanh(h)\n    return h")
+    assert one == other
+
+
+def test_a_name_means_its_last_value():
+    program = parse("@cell\ndef m(x, h):\n    a = tanh(h)\n    a = W.h @ x + a\n    return a").program
+    assert program.tap("a").op == "add"
+    assert program.tap("h") is program.tap("a")
+
+
+def test_an_unknown_tap_names_the_nearest():
+    with pytest.raises(CellError, match=r"cell 'lstm' has no value named 'ff'. Did you mean f\?"):
+        get("lstm").program.tap("ff")
+
+
+def test_the_verifier_counts_the_next_states():
+    program = get("lstm").program
+    with pytest.raises(CellError, match="returns 1 values for 2 states"):
+        verify_program(replace(program, results=program.results[:1]))
+
+
+def test_the_verifier_compares_the_axes_of_the_next_states():
+    program = get("lstm").program
+    with pytest.raises(ShapeError, match="state c is"):
+        verify_program(replace(program, states=(program.states[0], ("c", ("context",)))))
+
+
+def test_raw_stays_itself_where_the_sizes_agree_and_becomes_a_map_where_not():
+    same = bind(mut1.program, {"input": 5, "hidden": 5})
+    other = bind(mut1.program, {"input": 4, "hidden": 5})
+    assert "W.raw" not in {node.symbol for node in same.parameters}
+    assert "W.raw" in {node.symbol for node in other.parameters}
+    assert not any(node.op == "raw" for node in other.nodes)
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "message"),
+    [
+        (
+            "@cell(structure={'U.h': diagonal(), 'W.h': diagonal()})\n"
+            "def m(x, h):\n    h = tanh(W.h @ x + U.h @ h)\n    return h",
+            {"input": 3, "hidden": 4},
+            r"cell 'm': structure diagonal\(\): a diagonal map is square, not 4 x 3",
+        ),
+        (
+            "@cell(structure={'U.h': block_diagonal(3)})\ndef m(x, h):\n    h = tanh(W.h @ x + U.h @ h)\n    return h",
+            {"input": 3, "hidden": 4},
+            "3 blocks do not divide a map of 4 x 4",
+        ),
+        (
+            "@cell(structure={'U.h': low_rank(5)})\ndef m(x, h):\n    h = tanh(W.h @ x + U.h @ h)\n    return h",
+            {"input": 3, "hidden": 4},
+            "rank 5 is above that of a map of 4 x 4",
+        ),
+        (
+            "@cell\ndef m(x, h):\n    h = W.h @ x + h * repeat(x)\n    return h",
+            {"input": 3, "hidden": 4},
+            r"repeat: 3 \(input\) does not divide 4 \(hidden\)",
+        ),
+        (
+            "@cell\ndef m(x, h):\n    h = W.h @ x + h * tick((1, 2, 3))\n    return h",
+            {"input": 3, "hidden": 4},
+            "tick: 3 modules do not divide 4 units",
+        ),
+    ],
+    ids=["square", "divide", "rank", "repeat", "tick"],
+)
+def test_binding_refuses_sizes_that_do_not_fit(text, sizes, message):
+    with pytest.raises(ShapeError, match=message):
+        bind(parse(text).program, sizes)
+
+
+def test_without_biases_no_bias_is_left_and_the_rest_is_the_same():
+    program = get("gru").program
+    bare = without_biases(program)
+    assert not any(node["family"] == "b" for node in bare.parameters)
+    leaves = random_leaves(program)
+    zero = {key: np.zeros_like(value) if key.startswith("b.") else value for key, value in leaves.items()}
+    for got, expected in zip(results_of(bare, zero), results_of(program, zero), strict=True):
+        np.testing.assert_allclose(got, expected)
+
+
+def test_without_biases_a_bias_beside_a_product_is_zero_too():
+    program = parse("@cell\ndef m(x, h):\n    h = tanh(W.h @ x) * b.g + h\n    return h").program
+    bare = without_biases(program)
+    leaves = random_leaves(program)
+    np.testing.assert_allclose(results_of(bare, leaves)[0], leaves["state h"])
+
+
+def test_without_biases_forgets_how_biases_begin():
+    assert get("lstm").program.init == {"b.f": 1.0}
+    assert without_biases(get("lstm").program).init == {}
+
+
+def test_the_recurrent_mask_reaches_maps_of_states_and_no_element_wise_use():
+    program = get("gru").program
+    masked = with_recurrent_mask(program)
+    assert masked.rows == ((RECURRENT_MASK, ("hidden",)),)
+    leaves = random_leaves(program)
+    mask = np.array([0.0, 2.0, 1.0, 0.0, 1.0, 2.0])
+    (got,) = results_of(masked, {**leaves, f"row {RECURRENT_MASK}": mask})
+    scaled = {key: value * mask if key.startswith("U.") else value for key, value in leaves.items()}
+    np.testing.assert_allclose(got, results_of(program, scaled)[0])
+
+
+def test_the_recurrent_mask_of_ones_changes_nothing():
+    for cell in (get("lstm"), projected_lstm):
+        masked = with_recurrent_mask(cell.program)
+        leaves = random_leaves(masked)
+        leaves[f"row {RECURRENT_MASK}"] = np.ones_like(leaves[f"row {RECURRENT_MASK}"])
+        for got, expected in zip(results_of(masked, leaves), results_of(cell.program, leaves), strict=True):
+            np.testing.assert_allclose(got, expected)
+
+
+def test_only_a_cell_with_tick_reads_the_clock():
+    assert clockwork.program.uses_clock
+    assert not get("lstm").program.uses_clock

@@ -1,0 +1,1 @@
+"""Models, named by what goes in and what comes out."""

@@ -1,0 +1,72 @@
+"""One to many: a network that goes on from where it stands, one symbol after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.ir.program import Initial
+from unrolled.language import Cell
+from unrolled.layers import Recurrent, Stacked, deep
+
+
+class LanguageModel(nn.Module):
+    """The distribution of the next symbol, given all symbols before.
+
+    Symbols enter as one-hot vectors, which the cell's input map looks up; the last layer's output is mapped to one
+    score a symbol.
+    """
+
+    def __init__(
+        self,
+        cell: str | Cell,
+        symbols: int,
+        hidden_size: int,
+        layers: int = 1,
+        dropout: float = 0.0,
+        init: Mapping[str, Initial] | None = None,
+        backend: str = "",
+    ):
+        super().__init__()
+
+        def make(input_size: int) -> Recurrent:
+            return Recurrent(cell, input_size, hidden_size, init=init, backend=backend)
+
+        self.dropout = nn.Dropout(dropout)
+        stack = deep(make, symbols, layers, self.dropout)
+        assert isinstance(stack, Stacked)
+        self.layers = stack
+        self.head = nn.Linear(stack.output_size, symbols)
+        self.symbols = symbols
+
+    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Scores of the next symbol at every step.
+
+        Shapes   x (time, batch) numbers of symbols; returns (time, batch, vocabulary), state
+        """
+        y, state = self.layers(x, state)
+        return self.head(self.dropout(y)), state
+
+    @torch.no_grad()
+    def generate(
+        self, prompt: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
+    ) -> Iterator[int]:
+        """Sample symbols without end, each from the distribution after all before it; the first symbol, which stands
+        for unknown ones, is never drawn.
+
+        Shapes   prompt (time,), at least one symbol
+        """
+        training = self.training
+        self.eval()
+        try:
+            scores, state = self(prompt[:, None])
+            while True:
+                weights = torch.softmax(scores[-1, 0, 1:].double() / temperature, -1)
+                symbol = 1 + int(torch.multinomial(weights, 1, generator=generator))
+                yield symbol
+                scores, state = self(torch.tensor([[symbol]]), state)
+        finally:
+            self.train(training)
