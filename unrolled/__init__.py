@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from unrolled.language import Cell, cell
+    from unrolled.tasks import load
+    from unrolled.training import train
 
     __version__: str
 
 # Public name -> the module that holds it.
-_HOMES = {"Cell": "unrolled.language", "cell": "unrolled.language"}
+_HOMES = {
+    "Cell": "unrolled.language",
+    "cell": "unrolled.language",
+    "load": "unrolled.tasks",
+    "train": "unrolled.training",
+}
 
-__all__ = ["Cell", "__version__", "cell"]
+__all__ = ["Cell", "__version__", "cell", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
 from unrolled.errors import CellError, UnrolledError, UsageError
+from unrolled.options import LanguageModelOptions, TrainingOptions
 
 DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
 
@@ -172,8 +175,93 @@ def cells(
 
 
 @app.command()
-def demo() -> None:
-    """Train a small network and show what it does."""
-    from importlib import import_module
+def demo(
+    minutes: Annotated[float, typer.Option("--minutes", help="How long the network is trained.", min=0.05)] = 2.5,
+) -> None:
+    """Train a cell of ten lines on Python's documentation and show what it has learned."""
+    from unrolled.demo import demo as run_demo
 
-    import_module("unrolled.demo").demo()
+    run_demo(minutes)
+
+
+def _with_options(function: Callable[..., None]) -> Callable[..., None]:
+    """The command with a flag for each field of the options, of the field's own name."""
+    own = inspect.signature(function, eval_str=True).parameters.values()
+    parameters = [parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD]
+    for kind in (LanguageModelOptions, TrainingOptions):
+        types = get_type_hints(kind)
+        for described in fields(kind):
+            flag = "--" + described.name.replace("_", "-")
+            annotation = str if types[described.name] is Any else types[described.name]
+            option = typer.Option(flag, help=described.metadata["about"])
+            parameters.append(
+                inspect.Parameter(
+                    described.name,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=described.default,
+                    annotation=Annotated[annotation, option],
+                )
+            )
+    wrapped: Any = function
+    wrapped.__signature__ = inspect.Signature(parameters)
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return function
+
+
+@app.command()
+@_with_options
+def train(
+    task: Annotated[str, typer.Argument(help="language-model", show_default=False)],
+    data: Annotated[list[str], typer.Argument(help="UTF-8 text files.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="The folder of the run; it must be new.", show_default=False)],
+    **options: Any,
+) -> None:
+    """Train a model on files and write a run. Ctrl-C ends the training and writes what was learned so far."""
+    from unrolled.training import train as run_training
+    from unrolled.training.progress import bar
+
+    run = run_training(task, data, out=out, show=bar, **options)
+    interrupted = any(row["event"] == "interrupted" for row in run.metrics)
+    print(f"{'interrupted; ' if interrupted else ''}written to {out}. Next: unrolled generate {out}")
+    if interrupted:
+        raise KeyboardInterrupt
+
+
+@app.command()
+def generate(
+    run: Annotated[str, typer.Argument(help="The folder of a run.", show_default=False)],
+    prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from.")] = "",
+    length: Annotated[int, typer.Option("--length", help="Characters to draw.", min=0)] = 400,
+    temperature: Annotated[
+        float, typer.Option("--temperature", help="Below 1 bolder, above 1 wilder.", min=0.01)
+    ] = 0.8,
+    seed: Annotated[int, typer.Option("--seed", help="What is drawn.")] = 0,
+    top: Annotated[int, typer.Option("--top", help="Print the likeliest next characters instead.", min=0)] = 0,
+) -> None:
+    """Write on from a prompt."""
+    from unrolled.tasks import load
+
+    opened = load(run)
+    if top:
+        for symbol, probability in opened.likeliest(prompt or "\n", top):
+            print(f"{symbol!r:8} {probability:.1%}")
+        return
+    print(prompt + opened.generate(prompt, length, temperature, seed))
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(help="The folder of a run.", show_default=False)],
+    data: Annotated[list[str], typer.Argument(help="UTF-8 text files.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Measure how well a run foretells files."""
+    import json
+    from pathlib import Path
+
+    from unrolled.data.text import read_text
+    from unrolled.tasks import load
+
+    opened = load(run)
+    measured = opened.evaluate("\n\n".join(read_text(Path(path)) for path in data))
+    print(json.dumps(measured) if as_json else "\n".join(f"{name:11} {value:.4f}" for name, value in measured.items()))

@@ -50,9 +50,18 @@ def scan(plan: Plan, call: Call, backend: str = "") -> tuple[list[Tensor], list[
     fixed = (plan.key, (*layout, shown), tuple(call.scalars), call.reverse, call.precision, backend, train)
     run: Any = _EagerScan.apply
     if torch.compiler.is_compiling():
+        # Dynamo takes no tensor twice, such as one zero state for h and c.
+        tensors = [t.view_as(t) if any(t is u for u in tensors[:i]) else t for i, t in enumerate(tensors)]
         run = _Scan.apply if train else _Scan.forward
     results = run(*fixed, call.lengths, call.resets, call.clock, *tensors)
     return list(results[:shown]), list(results[shown : shown + len(call.states)])
+
+
+def multiplies_in(own: torch.dtype, device: torch.device) -> str:
+    """The type that autocast asks the products to be computed in, or "" without autocast, which leaves float64 be."""
+    if own == torch.float64 or not torch.is_autocast_enabled(device.type):
+        return ""
+    return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
 
 
 def _kernel(key: str, device: torch.device, backend: str) -> Kernel:
@@ -178,8 +187,7 @@ class _Scan(torch.autograd.Function):
         # A compiled backward is not differentiated again, and Dynamo cannot trace one function within another.
         compiling = torch.compiler.is_compiling()
         run: Any = _ScanBackward.forward if compiling else _ScanBackward.apply
-        results = run(wanted, counts, *leading, *tensors, *kept, *cotangents[: shown + states])
-        gradients = iter(results)
+        gradients = iter(run(wanted, counts, *leading, *tensors, *kept, *cotangents[: shown + states]))
         of_sequences = [next(gradients) if want else None for want in wanted]
         return (None,) * _LEADING + tuple(of_sequences) + tuple(gradients)
 
@@ -197,7 +205,8 @@ class _Scan(torch.autograd.Function):
         for index, axis in batch_axes.items():
             if arguments[index] is not None:
                 folded[index] = _folded(arguments[index], in_dims[index], axis, info.batch_size)
-        results = _EagerScan.apply(*folded)
+        run: Any = _EagerScan.apply
+        results = run(*folded)
         dims = tuple(0 if shown <= index < shown + states else 1 for index in range(len(results)))
         apart = [result.unflatten(axis, (info.batch_size, -1)) for result, axis in zip(results, dims, strict=True)]
         return tuple(apart), dims
@@ -275,7 +284,8 @@ class _ScanBackward(torch.autograd.Function):
         by_cotangent: list[Tensor | None] = [None] * len(cotangents)
         for index, tensor in zip(given, to_d, strict=True):
             by_cotangent[index] = tensor
-        return (None,) * (2 + _LEADING) + tuple(by_input) + (None,) * kept + tuple(by_cotangent)
+        fixed: tuple[Any, ...] = (None,) * (2 + _LEADING)
+        return (*fixed, *by_input, *([None] * kept), *by_cotangent)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:

@@ -96,10 +96,8 @@ def test_the_lecture_s_first_gru_in_its_own_letters():
 )
 def test_brackets_stand_where_precedence_needs_them_and_nowhere_else(written, typeset):
     if typeset is None:
-        typeset = (
-            r"\left(\begin{cases} h_{t-1} & \text{if } [c_{t-1} < h_{t-1}] \\ c_{t-1} & \text{otherwise} \end{cases}\right)"
-            r" \odot h_{t-1}"
-        )
+        cases = r"\begin{cases} h_{t-1} & \text{if } [c_{t-1} < h_{t-1}] \\ c_{t-1} & \text{otherwise} \end{cases}"
+        typeset = rf"\left({cases}\right) \odot h_{{t-1}}"
     assert _right(written) == typeset
 
 

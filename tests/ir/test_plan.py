@@ -13,17 +13,15 @@ from tests.ir.hard_cells import (
     min_gru,
     mogrifier_lstm,
     mut1,
-    projected_lstm,
     qrnn,
     recurrent_highway,
 )
-from tests.ir.numeric import SIZES, evaluate, random_leaves, results_of
+from tests.ir.numeric import SIZES, random_leaves, results_of
 from unrolled.cells import all_cells, get
 from unrolled.errors import CellError
-from unrolled.ir.backward import Accumulation, Item, values_of
 from unrolled.ir.graph import Node, reachable, verify
 from unrolled.ir.plan import Plan, make_plan, plan_of_key
-from unrolled.ir.program import Program, bind
+from unrolled.ir.program import bind
 from unrolled.language import Cell, parse
 
 CELLS = [*all_cells().values(), *HARD_CELLS]
@@ -285,119 +283,3 @@ def test_what_no_result_and_no_tap_reads_is_not_computed():
 def test_a_symbol_that_only_a_dropped_equation_reads_keeps_its_place_in_the_parameters():
     cell = _cell("a = W.a @ x\nh = tanh(W.h @ x + U.h @ h)\nreturn h")
     assert _group_keys(_plan(cell)) == _group_keys(_plan(cell, "a"))
-
-
-# The backward plan.
-
-
-def _inner(items: tuple[Item, ...]) -> list[Node]:
-    return [arg for item in items for arg in (item.args if isinstance(item, Node) else _reads(item))]
-
-
-def _reads(item: Accumulation) -> tuple[Node, ...]:
-    return (*item.maps, *item.cotangents, *item.rest)
-
-
-def _available(program: Program, plan: Plan) -> set[Node]:
-    backward = plan.backward
-    found = {node for node, _ in backward.saved} | {node for node, _ in backward.next_values}
-    found |= {node for items in (backward.before, backward.loop, backward.after) for node in values_of(items)}
-    return found
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-@pytest.mark.parametrize("tapped", [False, True], ids=["plain", "tapped"])
-def test_backward_reads_only_what_is_kept_or_computed(cell, tapped):
-    plan = _plan(cell, *(cell.program.names if tapped else ()))
-    backward = plan.backward
-    have = _available(plan.program, plan)
-    kept = {*backward.kept_states, *plan.delays}
-    for node in [*_inner(backward.before), *_inner(backward.loop), *_inner(backward.after)]:
-        if node.op == "state":
-            assert node["name"] in kept
-        elif node.args:
-            assert node in have
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_only_what_the_states_cotangents_need_is_in_the_reverse_loop(cell):
-    backward = _plan(cell).backward
-    needed = set(reachable(backward.carried.values()))
-    flowing = {backward.seeds[name] for name, _ in cell.program.states}
-    for node in values_of(backward.loop):
-        assert node in needed
-        assert flowing & set(reachable([node]))
-    for node in values_of(backward.before):
-        assert not flowing & set(reachable([node]))
-    assert not any(node.op == "outer" for node in values_of(backward.loop))
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_what_is_read_after_the_reverse_loop_is_kept_from_it(cell):
-    backward = _plan(cell).backward
-    loop = set(values_of(backward.loop))
-    read = {node for node in _inner(backward.after) if node in loop} | (set(backward.results.values()) & loop)
-    assert read <= set(backward.kept)
-
-
-def test_cheap_values_are_computed_again_and_costly_ones_saved():
-    plan = _plan(get("lstm"))
-    assert [node.op for _, node in plan.backward.saved] == ["sigmoid", "sigmoid", "tanh", "sigmoid", "tanh"]
-    assert plan.backward.kept_states == ("h", "c")
-    assert plan.backward.saved_floats({"hidden": 10, "input": 3}) == 7 * 10
-
-
-def test_the_output_is_not_saved_twice():
-    backward = _plan(get("elman")).backward
-    assert backward.saved == ()
-    assert backward.kept_states == ("h",)
-    assert [name for _, name in backward.next_values] == ["h"]
-
-
-def test_transposed_products_of_the_gates_are_one_product():
-    (fused,) = [item for item in _plan(get("lstm")).backward.loop if isinstance(item, Accumulation)]
-    assert _symbols(fused.maps) == ["U.i", "U.f", "U.g", "U.o"]
-
-
-def test_the_backward_of_a_linear_recurrence_has_no_product_in_its_loop():
-    assert {item.op for item in _plan(min_gru).backward.loop} == {"mul"}
-
-
-def test_the_carried_cotangents_are_the_states_own():
-    for cell in CELLS:
-        backward = _plan(cell).backward
-        shapes = dict(cell.program.states)
-        assert set(backward.carried) <= set(shapes)
-        for name, node in backward.carried.items():
-            assert node.shape in (shapes[name], ())
-
-
-def test_the_backward_plan_of_projections_waits_for_the_projection():
-    backward = _plan(projected_lstm).backward
-    assert [i for i in backward.loop if not isinstance(i, Accumulation) and i.op == "transposed_product"]
-    assert {leaf.symbol for leaf in backward.results if leaf.op == "parameter"} == {
-        node.symbol for node in projected_lstm.program.parameters
-    }
-
-
-@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
-def test_the_backward_plan_computes_the_same_cotangents_as_the_gradient(cell):
-    from unrolled.ir.gradient import gradient
-
-    program = cell.program
-    plan, made = make_plan(program), gradient(program)
-    leaves = random_leaves(program)
-    sizes = {**SIZES, **program.axes}
-    sizes |= {"input": sizes["hidden"]} if any(node.op == "raw" for node in program.nodes) else {}
-    random = np.random.default_rng(1)
-    for name, shape in program.states:
-        leaves[f"sequence d_{name}"] = random.standard_normal([sizes[axis] for axis in shape])
-    expected = evaluate(made.cotangents.values(), leaves, sizes)
-    backward = plan.backward
-    got = evaluate([*backward.carried.values(), *backward.results.values()], leaves, sizes)
-    for leaf, cotangent in made.cotangents.items():
-        if leaf.op == "state":
-            node = backward.carried[leaf["name"]]
-        else:
-            (node,) = [d for own, d in backward.results.items() if (own.op, own.attributes) == (leaf.op, leaf.attributes)]
-        np.testing.assert_allclose(got[node], expected[cotangent], rtol=1e-9, atol=1e-12, err_msg=repr(leaf))

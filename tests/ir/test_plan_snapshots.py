@@ -1,4 +1,4 @@
-"""The plans of the hard cells as text. UNROLLED_UPDATE_SNAPSHOTS=1 writes them anew; read the difference before committing."""
+"""The plans of the hard cells as text. UNROLLED_UPDATE_SNAPSHOTS=1 writes them anew: read the difference then."""
 
 from __future__ import annotations
 

@@ -28,7 +28,9 @@ def test_the_verifier_accepts_every_cell(cell):
     verify_program(cell.program)
 
 
-@pytest.mark.parametrize("change", ["name", "source", "doc", "init", "initial", "equations", "scalars", "axes", "results"])
+@pytest.mark.parametrize(
+    "change", ["name", "source", "doc", "init", "initial", "equations", "scalars", "axes", "results"]
+)
 def test_programs_that_differ_in_one_field_are_unequal(change):
     program = get("lstm").program
     other = {

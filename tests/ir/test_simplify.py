@@ -8,7 +8,7 @@ import pytest
 from tests.ir.hard_cells import HARD_CELLS
 from tests.ir.numeric import random_leaves, results_of
 from unrolled.cells import all_cells
-from unrolled.ir.graph import Graph, copy_into, verify
+from unrolled.ir.graph import Graph, verify
 from unrolled.ir.regroup import regroup_into
 from unrolled.ir.show import Scope, expression
 from unrolled.ir.simplify import FOLD, constant_of, simplest, simplify
@@ -17,7 +17,9 @@ from unrolled.language import parse
 
 def _simplified(right: str) -> str:
     """The simplest form of an expression of a, b (units), k (a number)."""
-    text = f"@cell\ndef m(a: Input['hidden'], b, *, k=0.5):\n    q = {right}\n    b = q + 7 * (W.z @ (V.i @ a)) * b * k\n"
+    text = (
+        f"@cell\ndef m(a: Input['hidden'], b, *, k=0.5):\n    q = {right}\n    b = q + 7 * (W.z @ (V.i @ a)) * b * k\n"
+    )
     text = text.replace("V.i @ a", "V.i @ a").replace("@cell", "@cell(axes={'V.i': 'input'})") + "    return b\n"
     program = simplify(parse(text).program)
     return expression(program.equations[0][1], Scope.of(program), whole=True)

@@ -90,7 +90,8 @@ class _Writer:
             other = self.number() if self.draw(st.booleans()) else self.inner(depth)
             return f"{self.choose(['minimum', 'maximum'])}({self.inner(depth)}, {other})"
         if kind == 8:
-            return f"where(({self.inner(depth)}) {self.choose(COMPARISONS)} {self.number()}, {self.inner(depth)}, {self.number()})"
+            condition = f"({self.inner(depth)}) {self.choose(COMPARISONS)} {self.number()}"
+            return f"where({condition}, {self.inner(depth)}, {self.number()})"
         if kind == 9:
             return f"exp(minimum({self.inner(depth)}, 1))"
         if kind == 10:

@@ -206,12 +206,11 @@ def _restore(environment: Environment, outputs: Sequence[Tensor], saved: Sequenc
             values[leaf] = environment.previous(name, value)
     for node, name in backward.next_values:
         values[node] = new[name]
-    for name, value in zip(plan.taps, d.outputs[1:], strict=True):
+    for name, arriving in zip(plan.taps, d.outputs[1:], strict=True):
         seed = backward.seeds[f"tap_{name}"]
         width = environment.sizes[seed.shape[0]] if seed.shape else 1
-        if value is None:
-            value = call.states[0].new_zeros(environment.time, environment.batch, width)
-        values[seed] = environment.incoming(value)
+        zero = call.states[0].new_zeros(environment.time, environment.batch, width)
+        values[seed] = zero if arriving is None else environment.incoming(arriving)
     if environment.time:
         for node in backward.before:
             environment.instruction(node)(values)

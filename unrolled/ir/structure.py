@@ -115,11 +115,11 @@ def check_arguments(structure: Structure) -> None:
     (argument,) = arguments
     if name == "block_triangular":
         _require(
-            isinstance(argument, tuple) and len(argument) > 0 and all(isinstance(p, int) and p > 0 for p in argument),
+            isinstance(argument, tuple) and len(argument) > 0 and all(type(p) is int and p > 0 for p in argument),
             structure,
             "takes a tuple of periods, positive integers",
         )
         assert isinstance(argument, tuple)
         _require(list(argument) == sorted(set(argument)), structure, "the periods must ascend")
     else:
-        _require(isinstance(argument, int) and argument > 0, structure, "takes a positive integer")
+        _require(type(argument) is int and argument > 0, structure, "takes a positive integer")

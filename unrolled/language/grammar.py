@@ -205,7 +205,10 @@ class _Reader:
         if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
             kind = {"State": State, "Input": Input}.get(node.value.id)
             if kind is not None:
-                return kind[self._literal(node.slice)]
+                try:
+                    return kind[self._literal(node.slice)]
+                except CellError as error:
+                    self.fail(node, str(error))
         self.fail(node, "annotate with State[axis] or Input[axis]")
 
     def _literal(self, node: ast.expr) -> Any:
@@ -311,8 +314,7 @@ class _Reader:
             return self._apply(node, operator.neg, self._value(node.operand))
         if isinstance(node, ast.BinOp) and type(node.op) in _BINARY:
             left, right = self._value(node.left), self._value(node.right)
-            if not isinstance(left, Operand) and not isinstance(right, Operand):
-                self._check_arithmetic(node, left, right)
+            self._check_arithmetic(node, left, right)
             return self._apply(node, _BINARY[type(node.op)], left, right)
         if isinstance(node, ast.Compare) and len(node.ops) == 1 and type(node.ops[0]) in _COMPARE:
             left, right = self._value(node.left), self._value(node.comparators[0])
@@ -328,10 +330,13 @@ class _Reader:
         self.fail(node, "the language has no such expression")
 
     def _check_arithmetic(self, node: ast.BinOp, left: Any, right: Any) -> None:
-        """Arithmetic that is done while the text is read is that of small numbers: texts and tuples could grow."""
-        if not all(isinstance(value, int | float) and abs(value) <= _LARGEST for value in (left, right)):
-            self.fail(node, "the language reckons with numbers of ordinary size only")
-        if isinstance(node.op, ast.Pow) and abs(right) > 64:
+        """Only values and numbers are reckoned with, and numbers of a size at which nothing grows without end."""
+        numbers = [value for value in (left, right) if not isinstance(value, Operand)]
+        if not all(isinstance(value, int | float) for value in numbers):
+            self.fail(node, "the language reckons with values and numbers only")
+        if len(numbers) == 2 and not all(abs(value) <= _LARGEST for value in numbers):
+            self.fail(node, "numbers that are reckoned with are of ordinary size")
+        if len(numbers) == 2 and isinstance(node.op, ast.Pow) and abs(right) > 64:
             self.fail(node, "an exponent is at most 64")
 
     def _call(self, node: ast.Call, name: str) -> Any:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from unrolled.errors import CellError, did_you_mean
+from unrolled.errors import CellError, ShapeError, did_you_mean
 from unrolled.ir.ops import Shape
 from unrolled.ir.program import Initial
 from unrolled.ir.structure import Structure, check_arguments
@@ -76,7 +76,9 @@ class Options:
         initial: Mapping[str, float] | None = None,
         axes: Mapping[str, str] | None = None,
         structure: Mapping[str, Structure] | None = None,
+        cell: str = "",
     ):
+        self.cell = cell
         self.source = source
         self.doc = doc
         self.init = dict(init or {})
@@ -102,7 +104,7 @@ class Options:
             for name, item in (value or {}).items():
                 if not isinstance(name, str) or not _FITS[key](item):
                     raise CellError(f"cell '{cell}': {key} gives {name!r} {_KINDS[key]}, not {item!r}")
-        return cls(doc=doc, **keywords)
+        return cls(doc=doc, cell=cell, **keywords)
 
     def resolved_structure(self, static: Mapping[str, Any]) -> dict[str, Structure]:
         """The structures with hyperparameter names replaced by their values.
@@ -113,7 +115,10 @@ class Options:
         for key, structure in self.structure.items():
             arguments = tuple(static.get(a, a) if isinstance(a, str) else a for a in structure.arguments)
             found[key] = Structure(structure.name, arguments)
-            check_arguments(found[key])
+            try:
+                check_arguments(found[key])
+            except ShapeError as error:
+                raise ShapeError(f"cell '{self.cell}', {key}: {error}") from None
         return found
 
 

@@ -154,6 +154,13 @@ class Trace:
         hints = ""
         if ("input",) in (node.shape for node in nodes):
             hints = "\n  W maps inputs to the units (W.name @ x), U maps states; raw(x) is x itself on the units."
+        for node in nodes:
+            wanted = {other.shape for other in nodes if len(other.shape) == 1} - {("input",), ("hidden",)}
+            if node.op == "product" and node.shape == ("hidden",) and wanted:
+                ((axis,), *_) = sorted(wanted)
+                hints = (
+                    f"\n  @cell(axes={{{node.args[0].symbol!r}: {axis!r}}}) makes {node.args[0].symbol} give ({axis})."
+                )
         between = f" {sign} " if not sign.isalpha() else ", "
         self.fail(
             f"'{sign}' needs equal axes; {described}.{hints}", ShapeError, between.join(self.text(n) for n in nodes)

@@ -132,11 +132,12 @@ class VariationalDropout(nn.Module):
 
 
 def deep(
-    make: Callable[[int], SequenceLayer], input_size: int, layers: int, dropout: nn.Module | None = None
-) -> SequenceLayer:
+    make: Callable[[int, int], SequenceLayer], input_size: int, layers: int, dropout: nn.Module | None = None
+) -> Stacked:
     """`layers` layers one upon the other, with a dropout between them.
 
-    make   a layer of the given input size
+    make     the layer of an index, the lowest 0, and an input size
+    Raises   UsageError for fewer than one layer
     """
     if layers < 1:
         raise UsageError(f"a network has 1 layer or more, not {layers}")
@@ -144,7 +145,7 @@ def deep(
     for index in range(layers):
         if index > 0 and dropout is not None:
             made.append(dropout)
-        layer = make(input_size)
+        layer = make(index, input_size)
         made.append(layer)
         input_size = layer.output_size
     return Stacked(*made)

@@ -39,6 +39,7 @@ INITIALISERS: dict[str, Callable[[Tensor], object]] = {
     "orthogonal": _orthogonal,  # Saxe, McClelland & Ganguli 2014
     "identity": _identity,  # Le, Jaitly & Hinton 2015
     "uniform": _uniform,
+    "normal": torch.nn.init.normal_,  # unit variance: for maps of one-hot vectors, which read one entry a unit
     "zeros": Tensor.zero_,
     "ones": lambda view: view.fill_(1),
 }

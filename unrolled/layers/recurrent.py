@@ -18,7 +18,7 @@ from unrolled.layers.base import SequenceLayer
 from unrolled.layers.family import Family
 from unrolled.layers.initialise import initialise
 from unrolled.layers.state import CLOCK, define_state, make_state
-from unrolled.scan import scan
+from unrolled.scan import multiplies_in, scan
 
 
 class Recurrent(SequenceLayer):
@@ -191,11 +191,10 @@ class Recurrent(SequenceLayer):
     def _in_layer_type(self, x: Tensor, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], str]:
         """The inputs in the layer's own type, and under autocast the type that it multiplies in."""
         own = self._like().dtype
-        device = x.device.type
-        if torch.is_autocast_enabled(device):
-            narrow = torch.get_autocast_dtype(device)
+        precision = multiplies_in(own, x.device)
+        if precision:
             cast = {name: value.to(own) for name, value in inputs.items()}
-            return x.to(own) if x.is_floating_point() else x, cast, str(narrow).removeprefix("torch.")
+            return x.to(own) if x.is_floating_point() else x, cast, precision
         for name, value in {"x": x, **inputs}.items():
             if value.is_floating_point() and value.dtype != own:
                 raise ShapeError(f"{name} is {value.dtype}, the layer is {own}; convert one of them with .to(…)")

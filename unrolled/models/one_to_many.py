@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from unrolled.ir.program import Initial
 from unrolled.language import Cell
-from unrolled.layers import Recurrent, Stacked, deep
+from unrolled.layers import Recurrent, deep
 
 
 class LanguageModel(nn.Module):
@@ -27,19 +27,17 @@ class LanguageModel(nn.Module):
         hidden_size: int,
         layers: int = 1,
         dropout: float = 0.0,
-        init: Mapping[str, Initial] | None = None,
         backend: str = "",
     ):
         super().__init__()
+        lowest: dict[str, Initial] = {"W": "normal"}
 
-        def make(input_size: int) -> Recurrent:
-            return Recurrent(cell, input_size, hidden_size, init=init, backend=backend)
+        def make(index: int, input_size: int) -> Recurrent:
+            return Recurrent(cell, input_size, hidden_size, init=lowest if index == 0 else None, backend=backend)
 
         self.dropout = nn.Dropout(dropout)
-        stack = deep(make, symbols, layers, self.dropout)
-        assert isinstance(stack, Stacked)
-        self.layers = stack
-        self.head = nn.Linear(stack.output_size, symbols)
+        self.layers = deep(make, symbols, layers, self.dropout)
+        self.head = nn.Linear(self.layers.output_size, symbols)
         self.symbols = symbols
 
     def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from unrolled.ir.plan import Plan
-from unrolled.nn.equations import Planned, autocast_types, multiplies_in, pair, plan_of, run, single
+from unrolled.nn.equations import Planned, autocast_types, pair, plan_of, run, single
+from unrolled.scan import multiplies_in
 
 
 class _OneStep(Planned, torch.nn.RNNCellBase):
@@ -74,8 +75,7 @@ class _OneStep(Planned, torch.nn.RNNCellBase):
             for name, value in (("input", x), *(("hidden", state) for state in given)):
                 if value.dtype != own:
                     raise RuntimeError(f"{name} is {value.dtype}, the weights are {own}: convert one of them")
-        # Views, so that one tensor given as both h and c is two tensors to a compiler, which takes none twice.
-        x, given = x.to(own), tuple(state.to(own).view_as(state) for state in given)
+        x, given = x.to(own), tuple(state.to(own) for state in given)
         _, finals = run(
             self._plan, self._mode, weights, x.unsqueeze(0), given, precision=precision, backend=self.backend
         )

@@ -122,13 +122,6 @@ def pair(hx: Sequence[Tensor] | None) -> tuple[Tensor, ...] | None:
     return None if hx is None else tuple(hx)
 
 
-def multiplies_in(own: torch.dtype, device: torch.device) -> str:
-    """The type that autocast asks the products to be computed in, or "" without autocast, which leaves float64 be."""
-    if own == torch.float64 or not torch.is_autocast_enabled(device.type):
-        return ""
-    return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
-
-
 def autocast_types(
     mode: str, projected: bool, fused: bool, states: Sequence[torch.dtype], narrow: torch.dtype, device: torch.device
 ) -> tuple[torch.dtype, list[torch.dtype]]:

@@ -10,7 +10,8 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import sequence
 from unrolled.ir.plan import Plan
-from unrolled.nn.equations import Planned, autocast_types, multiplies_in, pair, plan_of, run, single
+from unrolled.nn.equations import Planned, autocast_types, pair, plan_of, run, single
+from unrolled.scan import multiplies_in
 
 
 class _Layers(Planned, torch.nn.RNNBase):

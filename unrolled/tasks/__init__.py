@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from unrolled.errors import UsageError, did_you_mean
+from unrolled.options import LanguageModelOptions
 from unrolled.run import read
-from unrolled.tasks.language_model import LanguageModelOptions, LanguageModelRun, LanguageModelTask
+from unrolled.tasks.language_model import LanguageModelRun, LanguageModelTask
 
 TASKS = {LanguageModelTask.name: (LanguageModelTask, LanguageModelOptions, LanguageModelRun)}
 

@@ -18,6 +18,7 @@ from unrolled.data.text import Vocabulary, columns, read_text, windows
 from unrolled.errors import UsageError
 from unrolled.language import Cell, parse
 from unrolled.models.one_to_many import LanguageModel
+from unrolled.options import LanguageModelOptions, check
 from unrolled.run import RunFolder
 
 # The held-out text is read in this many pieces side by side, a fixed number so that figures compare.
@@ -26,27 +27,9 @@ EVALUATION_WINDOW = 256
 IGNORED = -100
 
 
-@dataclass(frozen=True)
-class LanguageModelOptions:
-    """What shapes the model and the reading of its text.
-
-    cell         a cell, a name, a file of equations or equations
-    window       steps between two cuts of truncated BPTT
-    held_out     share of the text, at its end, that is kept for evaluation
-    """
-
-    cell: str | Cell = "lstm"
-    hidden_size: int = 256
-    layers: int = 1
-    dropout: float = 0.0
-    batch_size: int = 32
-    window: int = 64
-    held_out: float = 0.1
-    backend: str = ""
-
-    def model(self, cell: Cell, symbols: int) -> LanguageModel:
-        """A new model of these options."""
-        return LanguageModel(cell, symbols, self.hidden_size, self.layers, self.dropout, backend=self.backend)
+def build(options: LanguageModelOptions, cell: Cell, symbols: int) -> LanguageModel:
+    """A new model of these options."""
+    return LanguageModel(cell, symbols, options.hidden_size, options.layers, options.dropout, backend=options.backend)
 
 
 class LanguageModelTask:
@@ -56,8 +39,9 @@ class LanguageModelTask:
     unit = "characters"
 
     def __init__(self, text: str, options: LanguageModelOptions):
-        if not 0 < options.held_out < 1 or options.batch_size < 1 or options.window < 1:
-            raise UsageError("held_out is a share between 0 and 1, batch_size and window are above 0")
+        check(options)
+        if options.held_out >= 1:
+            raise UsageError(f"held_out is a share below 1, not {options.held_out}")
         cut = int(len(text) * (1 - options.held_out))
         self.options = options
         self.cell = resolve(options.cell)
@@ -70,7 +54,7 @@ class LanguageModelTask:
             )
         if len(self.held_out_text) < 2:
             raise UsageError(f"held_out {options.held_out} leaves {len(self.held_out_text)} characters to evaluate on")
-        self.model = options.model(self.cell, len(self.vocabulary))
+        self.model = build(options, self.cell, len(self.vocabulary))
 
     @classmethod
     def of_files(cls, data: Sequence[str | Path], options: LanguageModelOptions) -> LanguageModelTask:
@@ -126,7 +110,7 @@ class LanguageModelRun:
         """
         cell, vocabulary = parse(folder.cell), Vocabulary(folder.symbols)
         options = LanguageModelOptions(**{**folder.config["model"], "cell": cell})
-        model = options.model(cell, len(vocabulary))
+        model = build(options, cell, len(vocabulary))
         try:
             model.load_state_dict(dict(folder.weights))
         except RuntimeError as error:

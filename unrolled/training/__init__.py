@@ -7,11 +7,14 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unrolled.errors import UsageError, did_you_mean
+from unrolled.options import TrainingOptions
 from unrolled.run import claim
 from unrolled.tasks import find
 from unrolled.tasks.language_model import LanguageModelRun
-from unrolled.training.loop import Evaluation, Event, Step, Task, TrainingOptions, fit
+from unrolled.training.loop import Event, Task, fit
 
 Show = Callable[[Iterator[Event], Task], Iterable[Event]]
 
@@ -44,7 +47,7 @@ def train(
     chosen = {kind: {n: v for n, v in options.items() if known[n] is kind} for kind in (task_options, TrainingOptions)}
     training = TrainingOptions(**chosen[TrainingOptions])
     paths = [data] if isinstance(data, str | Path) else list(data)
-    training.seed_all()
+    torch.manual_seed(training.seed)
     learner = made_of.of_files(paths, task_options(**chosen[task_options]))
     if out is not None:
         claim(Path(out))
@@ -59,6 +62,3 @@ def train(
     if out is not None:
         run.save(out)
     return run
-
-
-__all__ = ["Evaluation", "Event", "Step", "TrainingOptions", "fit", "train"]

@@ -11,7 +11,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from unrolled.errors import UnrolledError, UsageError
+from unrolled.errors import UnrolledError
+from unrolled.options import TrainingOptions, check
 
 
 class Task(Protocol):
@@ -39,30 +40,6 @@ class Task(Protocol):
 
     def evaluate(self) -> float:
         """The loss on held-out data."""
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a model is trained.
-
-    epochs         readings of the data, unless minutes says otherwise
-    minutes        measure the first steps, then fix the number of steps that this time allows
-    learning_rate  its highest value; it warms up over the first steps and falls to zero along a cosine
-    clip           largest global norm of the gradient
-    evaluations    times the held-out loss is taken, evenly over the steps, the last at the end
-    """
-
-    epochs: int = 10
-    minutes: float | None = None
-    learning_rate: float = 0.004
-    weight_decay: float = 0.01
-    clip: float = 1.0
-    evaluations: int = 5
-    seed: int = 0
-
-    def seed_all(self) -> None:
-        """Set every random state that initial values and training draw from."""
-        torch.manual_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -104,8 +81,7 @@ def fit(task: Task, options: TrainingOptions) -> Iterator[Event]:
     Raises   UnrolledError when training diverges; UsageError for options that make no sense
     Source   Williams & Peng 1990; clipping: Pascanu, Mikolov & Bengio 2013
     """
-    if options.epochs < 1 or options.learning_rate <= 0 or options.clip <= 0:
-        raise UsageError("epochs, learning_rate and clip are above 0")
+    check(options)
     model = task.model
     optimiser = torch.optim.AdamW(
         model.parameters(), options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)

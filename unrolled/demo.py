@@ -1,0 +1,126 @@
+"""The demonstration: a cell of ten lines becomes a language model of real text."""
+
+from __future__ import annotations
+
+import lzma
+import math
+import platform
+import time
+from importlib import import_module
+
+import torch
+from rich.console import Console
+from rich.text import Text
+
+from unrolled.ir.gradient import gradient_text
+from unrolled.language import U, W, b, cell, sigmoid, tanh
+from unrolled.models.ngram import WittenBell
+from unrolled.options import LanguageModelOptions, TrainingOptions
+from unrolled.summary import summary
+from unrolled.tasks.language_model import LanguageModelRun, LanguageModelTask
+from unrolled.training.loop import Step, fit
+from unrolled.training.progress import bar
+
+MINUTES = 2.5
+SHORTEST_DROPPED = 40
+PROMPT = "The built-in functio"
+
+
+@cell(init={"b.f": 1.0})
+def duet(x, h, c):  # type: ignore[no-untyped-def]
+    """One gate weighs the old memory against a new one, and the new one is a product of two voices."""
+    f = sigmoid(W.f @ x + U.f @ h + b.f)
+    g = tanh(W.g @ x + U.g @ h + b.g)
+    v = W.v @ x + U.v @ h + b.v
+    o = sigmoid(W.o @ x + U.o @ h + b.o)
+    c = f * c + (1 - f) * (g * v)
+    h = o * tanh(c)
+    return h, c
+
+
+def demo(minutes: float = MINUTES, console: Console | None = None) -> None:
+    """Print a cell and its gradient, train it on Python's documentation, and show what it has learned."""
+    console = console or Console(highlight=False)
+    start = time.perf_counter()
+    _title(console, "1. A cell, written as its equations")
+    console.print(Text(duet.text), soft_wrap=True)
+    console.print("Nobody has written its backward step; this one is derived, and is what the training runs:\n")
+    console.print(Text(gradient_text(duet.program)), soft_wrap=True)
+    console.print(Text(summary(duet.program)), soft_wrap=True)
+
+    _title(console, "2. That cell, trained on the documentation that every Python carries")
+    text, dropped = documentation()
+    options = LanguageModelOptions(cell=duet, hidden_size=256, batch_size=32, window=32, dropout=0.4)
+    training = TrainingOptions(minutes=minutes)
+    torch.manual_seed(training.seed)
+    task = LanguageModelTask(text, options)
+    parameters = sum(parameter.numel() for parameter in task.model.parameters())
+    console.print(
+        f"Python {platform.python_version()}: {len(text):,} characters ({dropped:,} repeated paragraphs dropped), "
+        f"{len(task.vocabulary)} symbols; the last {len(task.held_out_text):,} characters are held out.\n"
+        f"{parameters:,} parameters, {torch.get_num_threads()} threads, about {minutes:g} minutes.\n"
+    )
+    last: Step | None = None
+    for event in bar(fit(task, training), task, console):
+        last = event if isinstance(event, Step) else last
+    assert last is not None
+    rate = last.number * task.per_step / last.seconds
+    console.print(f"\n{last.number:,} steps in {last.seconds:.0f} s, {rate:,.0f} characters a second.")
+
+    _title(console, "3. What it has learned")
+    _compare(console, task)
+    _speak(console, task.run({}, []))
+    console.print(f"\n{time.perf_counter() - start:.0f} s in all. Your own text:\n")
+    console.print("    unrolled train language-model FILE --cell lstm --out runs/mine", highlight=False)
+    console.print("    unrolled generate runs/mine", highlight=False)
+
+
+def documentation() -> tuple[str, int]:
+    """Python's own documentation without the longer paragraphs that occurred before, and how many those were."""
+    topics: dict[str, str] = import_module("pydoc_data.topics").topics
+    seen: set[str] = set()
+    kept, dropped = [], 0
+    for name in sorted(topics):
+        for paragraph in topics[name].split("\n\n"):
+            if len(paragraph) >= SHORTEST_DROPPED and paragraph in seen:
+                dropped += 1
+                continue
+            seen.add(paragraph)
+            kept.append(paragraph)
+    return "\n\n".join(kept), dropped
+
+
+def _title(console: Console, title: str) -> None:
+    console.print(Text(f"\n{title}\n", style="bold"))
+
+
+def _compare(console: Console, task: LanguageModelTask) -> None:
+    known, held_out = task.training_text, task.held_out_text
+    ours = task.evaluate() / math.log(2)
+    rows = [
+        ("lzma, the held-out text alone", _lzma_bits("", held_out)),
+        ("interpolated Witten-Bell, five characters of context", WittenBell(known).bits(held_out)),
+        ("lzma, given the training text", _lzma_bits(known, held_out)),
+    ]
+    console.print("bits per character of the held-out text, less is better\n")
+    for name, bits in rows:
+        verdict = "beaten" if ours < bits else "the next mark"
+        console.print(f"  {name:54} {bits:6.3f}   {ours - bits:+.3f} {verdict}", soft_wrap=True)
+    console.print(Text(f"  {'duet, the cell above':54} {ours:6.3f}", style="bold"))
+
+
+def _lzma_bits(known: str, text: str) -> float:
+    """Bits that lzma needs for each character of `text` once it has read `known`."""
+
+    def size(content: str) -> int:
+        filters = [{"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME}]
+        return len(lzma.compress(content.encode(), format=lzma.FORMAT_RAW, filters=filters))
+
+    return 8 * (size(known + text) - (size(known) if known else 0)) / len(text)
+
+
+def _speak(console: Console, run: LanguageModelRun) -> None:
+    console.print(Text(f"\nAfter {PROMPT!r} it writes (temperature 0.6):\n"))
+    console.print(Text(PROMPT + run.generate(PROMPT, 400, temperature=0.6), style="italic"))
+    likeliest = ", ".join(f"{symbol!r} {probability:.1%}" for symbol, probability in run.likeliest(PROMPT))
+    console.print(Text(f"\nThe likeliest next characters after {PROMPT!r}: {likeliest}"))
