@@ -10,13 +10,14 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: help demo test check slow format constraints clean
+.PHONY: help demo test check slow docs format constraints clean
 
 help:
 	@echo "make demo         train a small network and show what it does"
 	@echo "make test         check the style, then run the tests"
 	@echo "make check        format, lint, types, who imports whom"
 	@echo "make slow         the tests that take longer"
+	@echo "make docs         write the generated parts of the documents"
 	@echo "make format       lay out the code and mend what the linter can mend"
 	@echo "make constraints  write constraints.txt from what is installed"
 	@echo "make clean        remove what the tools leave behind, the installation included"
@@ -35,6 +36,9 @@ check: $(INSTALLED_DEV)
 
 slow: $(INSTALLED_DEV)
 	$(BIN)/python -m pytest -m slow || test $$? -eq 5  # 5: no test has the mark
+
+docs: $(INSTALLED_DEV)
+	$(BIN)/python docs/generate.py
 
 format: $(INSTALLED_DEV)
 	$(BIN)/ruff format .

@@ -44,7 +44,7 @@ def scan(plan: Plan, call: Call, backend: str = "") -> tuple[list[Tensor], list[
             result = Interpreter(plan).forward(call)
         return result.outputs, result.finals
     tensors = [*call.sequences, *call.rows, *call.states, *call.restarts, *call.parameters]
-    train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+    train = _trains(tensors)
     layout = tuple(map(len, (call.sequences, call.rows, call.states, call.restarts, call.parameters)))
     shown = 1 + len(plan.taps)
     fixed = (plan.key, (*layout, shown), tuple(call.scalars), call.reverse, call.precision, backend, train)
@@ -55,6 +55,10 @@ def scan(plan: Plan, call: Call, backend: str = "") -> tuple[list[Tensor], list[
         run = _Scan.apply if train else _Scan.forward
     results = run(*fixed, call.lengths, call.resets, call.clock, *tensors)
     return list(results[:shown]), list(results[shown : shown + len(call.states)])
+
+
+def _trains(tensors: Sequence[Tensor]) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def multiplies_in(own: torch.dtype, device: torch.device) -> str:
@@ -197,6 +201,8 @@ class _Scan(torch.autograd.Function):
         sequences, _, states, _, parameters, shown = arguments[1]
         loops = (_LEADING - 1, *range(len(arguments) - parameters, len(arguments)))
         if any(in_dims[index] is not None for index in loops):
+            # A batched tensor does not show whether the one inside it wants a gradient.
+            arguments = (*arguments[: _FIXED - 1], _trains(arguments[_LEADING:]), *arguments[_FIXED:])
             return _looped(_EagerScan, info.batch_size, in_dims, arguments)
         folded = list(arguments)
         batch_axes = {_FIXED: 0, _FIXED + 1: 1}  # lengths, resets
@@ -205,6 +211,7 @@ class _Scan(torch.autograd.Function):
         for index, axis in batch_axes.items():
             if arguments[index] is not None:
                 folded[index] = _folded(arguments[index], in_dims[index], axis, info.batch_size)
+        folded[_FIXED - 1] = _trains(folded[_LEADING:])
         run: Any = _EagerScan.apply
         results = run(*folded)
         dims = tuple(0 if shown <= index < shown + states else 1 for index in range(len(results)))

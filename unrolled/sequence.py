@@ -40,6 +40,18 @@ def reverse_resets(resets: Tensor, lengths: Tensor | None) -> Tensor:
     return torch.cat([torch.zeros_like(flipped[:1]), flipped[:-1]])
 
 
+def readable(tensor: Tensor) -> bool:
+    """Whether its values can be looked at: not while torch compiles, nor where vmap stands for many of them."""
+    if torch.compiler.is_compiling():
+        return False
+    functorch = torch._C._functorch
+    while functorch.is_functorch_wrapped_tensor(tensor):
+        if functorch.is_batchedtensor(tensor):
+            return False
+        tensor = functorch.get_unwrapped(tensor)
+    return True
+
+
 def check_lengths(lengths: Tensor, time: int, batch: int) -> Tensor:
     """The lengths as int64.
 
@@ -49,7 +61,7 @@ def check_lengths(lengths: Tensor, time: int, batch: int) -> Tensor:
         raise ShapeError(f"lengths is {tuple(lengths.shape)}; expected (batch,), here ({batch},)")
     if lengths.is_floating_point() or lengths.dtype == torch.bool:
         raise ShapeError(f"lengths counts steps and is of whole numbers, not {lengths.dtype}")
-    if not torch.compiler.is_compiling() and batch and (int(lengths.min()) < 0 or int(lengths.max()) > time):
+    if readable(lengths) and batch and (int(lengths.min()) < 0 or int(lengths.max()) > time):
         raise ShapeError(
             f"lengths run from {int(lengths.min())} to {int(lengths.max())}; the sequences have {time} steps"
         )

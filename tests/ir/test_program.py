@@ -167,6 +167,15 @@ def test_the_recurrent_mask_of_ones_changes_nothing():
             np.testing.assert_allclose(got, expected)
 
 
+def test_the_recurrent_mask_leaves_maps_of_further_inputs_alone():
+    program = parse(
+        "@cell\ndef m(x, h, below: Input['hidden']):\n    h = tanh(W.h @ x + V.h @ below + U.h @ h)\n    return h"
+    ).program
+    leaves = random_leaves(program) | {f"row {RECURRENT_MASK}": np.zeros(6)}
+    (got,) = results_of(with_recurrent_mask(program), leaves)
+    np.testing.assert_allclose(got, results_of(program, leaves | {"U.h": np.zeros((6, 6))})[0])
+
+
 def test_only_a_cell_with_tick_reads_the_clock():
     assert clockwork.program.uses_clock
     assert not get("lstm").program.uses_clock

@@ -66,6 +66,13 @@ CASES = {
         r"c is \(context\), V\.c @ x is \(hidden\)\.\n  @cell\(axes=\{'V\.c': 'context'\}\) makes V\.c give",
         arguments="x, h, c: State['context'], *, context=4",
     ),
+    "unequal axes behind wide letters": Case(
+        "g = 게이트 + h * x",
+        "h * x",
+        ShapeError,
+        r"'\*' needs equal axes; h is \(hidden\), x is \(input\)",
+        before="게이트 = sigmoid(W.f @ x)",
+    ),
     "a truth value": Case(
         "g = tanh(h) if h > 0 else h", "h > 0", CellError, "has no truth value.*\n  Choose.*where", None, text=False
     ),
@@ -85,6 +92,13 @@ CASES = {
     "an array": Case(
         "g = h * np.ones(3)",
         "h * np.ones(3)",
+        CellError,
+        "takes values of the cell and numbers, not ndarray",
+        text=False,
+    ),
+    "an array on the left": Case(
+        "g = np.ones(3) * h",
+        "np.ones(3) * h",
         CellError,
         "takes values of the cell and numbers, not ndarray",
         text=False,
@@ -250,6 +264,20 @@ def test_a_next_state_that_is_no_value_is_refused(returned, tmp_path):
     for read in (parse, lambda text: _as_function(text, tmp_path)):
         with pytest.raises(CellError, match=r"in cell 'mine':\n    return .*\n.*~|the language has no such expression"):
             read(source)
+
+
+def test_a_value_too_long_to_print_is_called_this_value():
+    def iterate(value):
+        for _ in range(60):
+            value = value * value + value
+        return value
+
+    def mine(x, h):
+        h = iterate(h) * x
+        return h
+
+    with pytest.raises(ShapeError, match=r"this value is \(hidden\), x is \(input\)"):
+        cell(mine)
 
 
 def test_a_syntax_error_gives_its_line():

@@ -95,6 +95,7 @@ def test_the_text_of_the_lstm_is_the_file_s():
         "h = h * (x_ <= 0.5)",
         "h = (h == x_) + (0 < h)",
         "h = (h < (x_ < h)) + 0.1",
+        "h = ((h < x_) < h) + 0.1",
         "h = 1e-12 * h + 1e+20 * x_",
         "h = U.a @ (U.b @ h) * x_",
         "h = U.a @ (h * x_) + U.c @ h * h",

@@ -243,6 +243,7 @@ TEXTS = [
     "@cell\ndef m(x, h):\n    h = " + "-" * 50_000 + "h\n    return h\n",
     "@cell\ndef m(x, h):\n    h = " + "not " * 20_000 + "h\n    return h\n",
     "@cell\ndef m(x, h):\n    h = h" + " + h" * 20_000 + "\n    return h\n",
+    "@cell\ndef m(x, h):\n    h = h" + " + h" * 2_000 + "\n    return h\n",
     "@cell\ndef m(x, h):\n    h = h" + "[0]" * 20_000 + "\n    return h\n",
     "@cell\ndef m(x, h):\n    h = h" + "(h)" * 20_000 + "\n    return h\n",
     "@cell\ndef m(x, h):\n    h = " + "tanh(" * 150 + "W.h @ h" + ")" * 150 + "\n    return h\n",

@@ -101,10 +101,11 @@ def test_numbers_of_any_kind_and_from_either_side_become_constants():
     @cell
     def numbers(x, h):
         h = 2 * h + h * np.float64(0.5) - 1 / (3 - h) + np.float32(0.25) + True
+        h = np.float64(4) * h
         return h + W.h @ x
 
     values = {node["value"] for node in numbers.program.nodes if node.op == "constant"}
-    assert values == {2.0, 0.5, 1.0, 3.0, 0.25}
+    assert values == {2.0, 0.5, 1.0, 3.0, 0.25, 4.0}
 
 
 def test_a_bias_takes_the_axis_of_what_it_stands_beside():

@@ -64,16 +64,29 @@ class Environment:
             else:
                 self.leaves[node.op, node["name"]] = node
                 if node.op == "sequence" and node["name"] in inputs:
-                    self.values[node] = self.incoming(inputs[node["name"]])
+                    self.values[node] = self.read(inputs[node["name"]])
                 elif (node.op, node["name"]) in given:
                     self.values[node] = given[node.op, node["name"]]
 
-    def incoming(self, value: Tensor) -> Tensor:
-        """A sequence in reading order, its padding zero so that nothing in it reaches a result."""
-        value = sequence.reverse(value, self.call.lengths) if self.call.reverse else value
-        if self.mask is None:
+    def read(self, value: Tensor) -> Tensor:
+        """A sequence in reading order, its padding filled with values of valid steps.
+
+        Nothing computed in the padding reaches a result, but it must be finite: zero times infinity is no zero.
+        """
+        value, lengths = self.outgoing(value), self.call.lengths
+        if self.mask is None or lengths is None or not value.numel():
             return value
-        return torch.where(self.mask if value.dim() == 3 else self.mask[..., 0], value, value.new_zeros(()))
+        longest = lengths.argmax()
+        rows = torch.where(lengths > 0, torch.arange(self.batch, device=lengths.device), longest)
+        fill = value[(lengths[rows] - 1).clamp(min=0), rows].detach()
+        neutral = torch.ones_like(fill) if value.is_floating_point() else torch.zeros_like(fill)
+        fill = torch.where(lengths[longest] > 0, fill, neutral)
+        return torch.where(self.mask if value.dim() == 3 else self.mask[..., 0], value, fill)
+
+    def incoming(self, value: Tensor) -> Tensor:
+        """A cotangent in reading order, zero in the padding."""
+        value = self.outgoing(value)
+        return value if self.mask is None else torch.where(self.mask, value, value.new_zeros(()))
 
     def outgoing(self, value: Tensor) -> Tensor:
         """A sequence in the caller's order."""

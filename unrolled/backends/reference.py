@@ -198,7 +198,7 @@ def _restore(environment: Environment, outputs: Sequence[Tensor], saved: Sequenc
     for (node, _), value in zip(backward.saved, saved, strict=False):
         values[node] = value
     others = _histories(plan)
-    new = {output: environment.incoming(outputs[0])}
+    new = {output: environment.read(outputs[0])}
     new |= dict(zip(others, saved[len(backward.saved) :], strict=True))
     for name, value in new.items():
         leaf = environment.leaves.get(("state", name))

@@ -46,6 +46,7 @@ class SequenceLayer(nn.Module):
                 raise ShapeError("a PackedSequence has lengths of its own; leave out lengths")
             padded, lengths = sequence.unpack(x)
             lengths = lengths.to(padded.device)
+            self._check_resets(resets, *padded.shape[:2])
             y, *rest = self.run(padded, state, lengths, resets, **more)
             return (sequence.pack_like(y, lengths, x), *rest)
         if x.is_floating_point() and x.dim() != 3:
@@ -59,8 +60,7 @@ class SequenceLayer(nn.Module):
         time, batch = x.shape[:2]
         if lengths is not None:
             lengths = sequence.check_lengths(lengths.to(x.device), time, batch)
-        if resets is not None and resets.shape != (time, batch):
-            raise ShapeError(f"resets is {tuple(resets.shape)}; expected (time, batch), here ({time}, {batch})")
+        self._check_resets(resets, time, batch)
         y, *rest = self.run(x, state, lengths, resets, **more)
         rest = [self._turn(value) if index > 0 else value for index, value in enumerate(rest)]
         return (y.transpose(0, 1) if self.batch_first else y, *rest)
@@ -72,6 +72,11 @@ class SequenceLayer(nn.Module):
     def initial_state(self, batch: int) -> Any:
         """The state that sequences begin from."""
         raise NotImplementedError
+
+    @staticmethod
+    def _check_resets(resets: Tensor | None, time: int, batch: int) -> None:
+        if resets is not None and resets.shape != (time, batch):
+            raise ShapeError(f"resets is {tuple(resets.shape)}; expected (time, batch), here ({time}, {batch})")
 
     def _order(self) -> str:
         return "batch, time" if self.batch_first else "time, batch"

@@ -23,11 +23,18 @@ def gradient_by_step(
     Shapes   x (time, batch, input); loss maps y (time, batch, output) to a number; parameter a name of
              `layer.named_parameters()`, such as "U.h"
              returns (time, *shape of the parameter), entry d from the uses d steps before
-    Raises   UsageError for a parameter that the layer does not have
+    Raises   UsageError for a parameter that the layer does not have, or a layer that does not read time-major and forward
     """
     parameters = dict(layer.named_parameters())
     if parameter not in parameters:
         raise UsageError(f"the layer has no parameter {parameter!r}.{did_you_mean(parameter, parameters)}")
+    for module in layer.modules():
+        if getattr(module, "reverse", False):
+            raise UsageError("a layer that reads backwards, or in both directions, cannot be taken apart step by step")
+    if layer.batch_first:
+        raise UsageError("gradient_by_step reads time-major batches; the layer has batch_first=True")
+    if not len(x):
+        return torch.zeros(0, *parameters[parameter].shape, dtype=parameters[parameter].dtype)
     copies, outputs = [], []
     for step in range(len(x)):
         copy = parameters[parameter].detach().clone().requires_grad_()

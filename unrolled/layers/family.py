@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from unrolled.errors import UsageError, did_you_mean
@@ -21,23 +21,29 @@ class Family(nn.Module):
     def __init__(self, groups: Sequence[Group]):
         super().__init__()
         self._places: dict[str, tuple[str, int, int]] = {}
-        self._keys: dict[str, str] = {}
+        self._keys: dict[tuple[str, ...], str] = {}
         for group in groups:
-            # A symbol may have a name that a module uses for itself, such as `type`.
-            key = group.key + "_" * (hasattr(nn.Module, group.key) or group.key in ("training",))
-            self._keys[group.key] = key
+            key = group.key
+            # A symbol may have a name that a module uses for itself, such as `type`; a_b may be one symbol or two.
+            while hasattr(self, key) or key in self._keys.values():
+                key += "_"
+            self._keys[group.names] = key
             for index, name in enumerate(group.names):
                 self._places[name] = (key, index, len(group.names))
 
     def place(self, group: Group, value: nn.Parameter) -> None:
         """Store a group's parameter."""
-        self.register_parameter(self._keys[group.key], value)
+        self.register_parameter(self._keys[group.names], value)
 
     def stored(self, group: Group) -> Tensor:
         """The parameter of a group."""
-        parameter = self._parameters[self._keys[group.key]]
-        assert parameter is not None
-        return parameter
+        return self._value(self._keys[group.names])
+
+    def _value(self, key: str) -> Tensor:
+        # An attribute, no parameter, where torch.nn.utils.parametrize or prune computes it.
+        value = self._parameters[key] if key in self._parameters else getattr(self, key)
+        assert isinstance(value, Tensor)
+        return value
 
     def __getitem__(self, name: str) -> Tensor:
         """The parameter, or the part of one, of a symbol.
@@ -47,20 +53,17 @@ class Family(nn.Module):
         if name not in self._places:
             raise UsageError(f"there is no symbol {name!r}.{did_you_mean(name, self._places)}")
         key, index, count = self._places[name]
-        parameter = self._parameters[key]
-        assert parameter is not None
+        parameter = self._value(key)
         if count == 1:
             return parameter
         rows = parameter.shape[0] // count
         return parameter[index * rows : (index + 1) * rows]
 
-    def __getattr__(self, name: str) -> Tensor:
+    def __getattr__(self, name: str) -> Any:
         place = self.__dict__.get("_places", {}).get(name)
-        if place is not None and place[0] != name and place[0] in self._parameters:
+        if place is not None and place[0] != name:
             return self[name]
-        found = super().__getattr__(name)
-        assert isinstance(found, torch.Tensor)
-        return found
+        return super().__getattr__(name)
 
     def extra_repr(self) -> str:
         """The stored parameters and their shapes."""

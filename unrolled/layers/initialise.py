@@ -21,7 +21,9 @@ def _glorot(view: Tensor) -> None:
 
 
 def _orthogonal(view: Tensor) -> None:
-    torch.nn.init.orthogonal_(view)
+    # Decomposed in float32 at least: torch has no decomposition of narrower types.
+    wide = torch.empty_like(view, dtype=torch.promote_types(view.dtype, torch.float32))
+    view.copy_(torch.nn.init.orthogonal_(wide))
 
 
 def _identity(view: Tensor) -> None:

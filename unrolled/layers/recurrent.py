@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unrolled import sequence
 from unrolled.backends import Call
 from unrolled.cells import resolve
 from unrolled.errors import ShapeError, UsageError, did_you_mean
@@ -38,6 +39,8 @@ class Recurrent(SequenceLayer):
 
     Raises   UsageError, CellError or ShapeError when cell, sizes and options do not fit together
     """
+
+    _empty: Tensor
 
     def __init__(
         self,
@@ -86,6 +89,8 @@ class Recurrent(SequenceLayer):
             self.initial = nn.ParameterDict(
                 {name: nn.Parameter(torch.empty(self._width(shape), **like)) for name, shape in program.states}
             )
+        # A cell without parameters still has a type and a device.
+        self.register_buffer("_empty", torch.empty(0, device=device, dtype=dtype), persistent=False)
         self.reset_parameters()
         self.plan()
 
@@ -135,7 +140,7 @@ class Recurrent(SequenceLayer):
         """
         plan = self.plan(tuple(taps))
         x, inputs, precision = self._in_layer_type(x, inputs)
-        sequences = self._sequences(plan.program, x, inputs)
+        sequences = self._sequences(plan.program, x, inputs, lengths)
         batch = x.shape[1]
         initial = self._initial_values(batch)
         states, clock = self._unpacked_state(state, batch, initial)
@@ -186,7 +191,7 @@ class Recurrent(SequenceLayer):
         return values
 
     def _like(self) -> Tensor:
-        return next(self.parameters())
+        return next(self.parameters(), self._empty)
 
     def _in_layer_type(self, x: Tensor, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], str]:
         """The inputs in the layer's own type, and under autocast the type that it multiplies in."""
@@ -200,13 +205,16 @@ class Recurrent(SequenceLayer):
                 raise ShapeError(f"{name} is {value.dtype}, the layer is {own}; convert one of them with .to(…)")
         return x, inputs, ""
 
-    def _sequences(self, program: Program, x: Tensor, inputs: dict[str, Tensor]) -> list[Tensor]:
+    def _sequences(
+        self, program: Program, x: Tensor, inputs: dict[str, Tensor], lengths: Tensor | None
+    ) -> list[Tensor]:
         (first, _), *further = program.inputs
         if x.is_floating_point():
             if x.shape[-1] != self.input_size:
                 raise ShapeError(f"x has {x.shape[-1]} on its last axis; input_size is {self.input_size}")
         else:
-            self._check_one_hot(program, first, x)
+            self._check_one_hot(program, first, x, lengths)
+            x = x.to(torch.int64)
         missing = [name for name, _ in further if name not in inputs]
         if missing:
             raise ShapeError(f"cell '{self.cell.name}' reads a further input: {missing[0]}=… is missing")
@@ -223,14 +231,19 @@ class Recurrent(SequenceLayer):
             sequences.append(value)
         return sequences
 
-    def _check_one_hot(self, program: Program, name: str, x: Tensor) -> None:
-        for node in program.nodes:
-            if node.op != "product" and any(arg.op == "sequence" and arg["name"] == name for arg in node.args):
+    def _check_one_hot(self, program: Program, name: str, x: Tensor, lengths: Tensor | None) -> None:
+        uses = [arg for node in program.nodes if node.op != "product" for arg in node.args]
+        uses += [*program.results, *(node for _, node in program.equations)]
+        for node in uses:
+            if node.op == "sequence" and node["name"] == name:
                 raise ShapeError(
                     f"cell '{self.cell.name}' uses {name} itself, not only maps of it: give vectors, not whole numbers"
                 )
-        if not torch.compiler.is_compiling() and x.numel():
-            low, high = int(x.min()), int(x.max())
+        if x.dtype == torch.bool or x.is_complex():
+            raise ShapeError(f"x holds vectors or the whole numbers of one-hot vectors, not {x.dtype}")
+        if sequence.readable(x) and (lengths is None or sequence.readable(lengths)) and x.numel():
+            valid = x if lengths is None else torch.where(sequence.mask(lengths, x.shape[0]), x, 0)
+            low, high = int(valid.min()), int(valid.max())
             if low < 0 or high >= self.input_size:
                 raise ShapeError(f"x holds numbers from {low} to {high}; input_size is {self.input_size}")
 
@@ -248,6 +261,8 @@ class Recurrent(SequenceLayer):
             names = ", ".join(name for name, _ in program.states)
             raise ShapeError(f"the state has {len(given)} tensors; cell '{self.cell.name}' has the states {names}")
         for (name, shape), value in zip(program.states, given, strict=True):
+            if not isinstance(value, Tensor):
+                raise ShapeError(f"state {name} is of type {type(value).__name__}; expected a tensor")
             if value.shape != (batch, self._width(shape)):
                 expected = (batch, self._width(shape))
                 raise ShapeError(f"state {name} is {tuple(value.shape)}; expected (batch, hidden), here {expected}")

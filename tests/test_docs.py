@@ -1,0 +1,59 @@
+"""What the documents say is run."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from unrolled.cli import app
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "docs/language.md"]
+
+
+def blocks(document, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / document).read_text(encoding="utf-8"), re.M | re.S)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_of_the_documents_runs_as_it_stands(document, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("book.txt").write_text("It was a dark night, and it was the only one. " * 60, encoding="utf-8")
+    namespace = {"__name__": "document"}
+    for block in blocks(document, "python"):
+        exec(compile(block, document, "exec"), namespace)
+
+
+@pytest.mark.parametrize("document", [*DOCUMENTS, "CONTRIBUTING.md"])
+def test_commands_of_the_documents_exist_with_their_flags(document):
+    text = (ROOT / document).read_text(encoding="utf-8")
+    lines = [line for block in blocks(document, "") for line in block.splitlines()] + re.findall(r"`([^`\n]+)`", text)
+    commands = [line.split("#")[0].split() for line in lines if line.startswith("unrolled ")]
+    for _, name, *words in commands:
+        shown = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"})
+        assert shown.exit_code == 0, f"{document}: there is no command {name}"
+        for flag in (word for word in words if word.startswith("--")):
+            assert re.search(rf"{flag}\b", shown.output), f"{document}: {name} has no {flag}"
+
+
+def test_make_targets_of_the_readme_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert re.search(rf"^{target}:", makefile, re.M), target
+
+
+def test_the_table_of_cells_is_up_to_date():
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    generate = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(generate)
+    readme = generate.README.read_text(encoding="utf-8")
+    assert generate.written(readme) == readme, "run `make docs`"
+
+
+def test_the_cell_of_the_readme_is_the_one_that_the_demo_trains():
+    from unrolled.demo import duet
+    from unrolled.language import parse
+
+    assert parse(blocks("README.md", "python")[0]) == duet
