@@ -6,7 +6,7 @@ import pytest
 from tests.ir.hard_cells import HARD_CELLS, min_gru, projected_lstm
 from tests.ir.numeric import SIZES, evaluate, random_leaves, sizes_of
 from unrolled.cells import all_cells, get
-from unrolled.ir.backward import Accumulation, Backward, Item, values_of
+from unrolled.ir.backward import Accumulation, Backward, Item
 from unrolled.ir.gradient import gradient
 from unrolled.ir.graph import Node, reachable
 from unrolled.ir.plan import Plan, make_plan
@@ -18,6 +18,10 @@ CELLS = [*all_cells().values(), *HARD_CELLS]
 
 def _plan(cell: Cell, *taps: str) -> Plan:
     return make_plan(bind(cell.program, {**SIZES, **cell.program.axes}), taps)
+
+
+def values_of(items: tuple[Item, ...]) -> list[Node]:
+    return [item if isinstance(item, Node) else item.node for item in items]
 
 
 def _symbols(nodes: tuple[Node, ...]) -> list[str]:

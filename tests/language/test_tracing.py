@@ -134,6 +134,16 @@ def test_a_bias_that_stands_alone_is_hidden_unless_an_axis_is_declared():
     assert shapes["b.h"] == ("hidden",)
 
 
+def test_a_bias_that_stands_alone_after_its_first_use_keeps_the_axis_of_that_use():
+    @cell(axes={"V.c": "context"})
+    def reused(x, h, c: State["context"], *, context=4):
+        c = (c + b.c) * sigmoid(b.c) + V.c @ x
+        h = tanh(W.h @ x + V.h @ c + h)
+        return h, c
+
+    assert {node.symbol: node.shape for node in reused.program.parameters}["b.c"] == ("context",)
+
+
 def test_a_scalar_has_no_axis():
     assert {n.symbol: n.shape for n in cell(_scaled).program.parameters}["s.gain"] == ()
 

@@ -6,12 +6,12 @@ all time at once; the gradients of inputs and parameters are large products over
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from unrolled.ir.gradient import gradient
-from unrolled.ir.graph import Graph, Node, in_source_order, listing, reachable, users
+from unrolled.ir.graph import Graph, Node, in_source_order, reachable, users
 from unrolled.ir.ops import OPERATIONS
 from unrolled.ir.program import Program
 from unrolled.ir.regroup import regroup_into
@@ -43,6 +43,7 @@ class Backward:
     loop         one step, given the cotangents of the next states
     kept         loop values that are read after the loop
     after        over all time
+    origin       forward value here -> node of the forward plan
     carried      state name -> cotangent of its old value, which the next turn of the loop starts from
     results      sequence, row or parameter leaf -> its cotangent
     """
@@ -55,6 +56,7 @@ class Backward:
     loop: tuple[Item, ...]
     kept: tuple[Node, ...]
     after: tuple[Item, ...]
+    origin: Mapping[Node, Node]
     carried: Mapping[str, Node]
     results: Mapping[Node, Node]
 
@@ -62,20 +64,6 @@ class Backward:
         """Numbers kept for each row and step, the output included."""
         kept = [node for node, _ in self.saved] + [self.seeds[name] for name in self.kept_states]
         return sum(sizes[node.shape[0]] if node.shape else 1 for node in kept)
-
-    def text(self) -> str:
-        """The backward plan for a reader."""
-        lines = [f"saved  {', '.join(f'%{forward.index}' for _, forward in self.saved) or 'nothing'}"]
-        lines[0] += f"; states {', '.join(self.kept_states)}" if self.kept_states else ""
-        for title, items in (("before the loop", self.before), ("reverse loop", self.loop), ("after it", self.after)):
-            if items:
-                lines.append(title)
-                lines += [f"  {_item_text(item)}" for item in items]
-        lines += [f"  d_{name} carried: %{node.index}" for name, node in self.carried.items()]
-        for leaf, node in self.results.items():
-            name = leaf.symbol if leaf.op == "parameter" else leaf["name"]
-            lines.append(f"  d_{name}: %{node.index}")
-        return "\n".join(lines) + "\n"
 
 
 class _Saved(NamedTuple):
@@ -141,6 +129,7 @@ def _arrange(
         loop=_fused(loop, list(carried.values()), kept),
         kept=tuple(in_source_order(kept)),
         after=_fused(after, list(results.values()), set()),
+        origin=origin,
         carried=carried,
         results=results,
     )
@@ -156,15 +145,20 @@ def _choose_saved(program: Program, needed: set[Node], origin: Mapping[Node, Nod
     def given(node: Node) -> bool:
         return node in saved or next_of.get(origin[node]) in kept_states
 
-    def missing(node: Node) -> bool:
+    def missing(root: Node) -> bool:
         """Whether computing it again needs a value that is not kept."""
-        if given(node) or not _timed(node):
-            return False
-        if node.op == "state":
-            return node["name"] not in kept_states
-        if not node.args:
-            return False
-        return not OPERATIONS[node.op].cheap or any(missing(arg) for arg in node.args)
+        stack, seen = [root], {root}
+        while stack:
+            node = stack.pop()
+            if given(node) or not _timed(node):
+                continue
+            if node.op == "state" and node["name"] not in kept_states:
+                return True
+            if node.args and not OPERATIONS[node.op].cheap:
+                return True
+            stack += [arg for arg in node.args if arg not in seen]
+            seen.update(node.args)
+        return False
 
     candidates = [node for node in in_source_order(needed) if node.args and _timed(node)]
     saved |= {node for node in candidates if not OPERATIONS[node.op].cheap and not given(node)}
@@ -227,17 +221,3 @@ def _fused(nodes: list[Node], roots: list[Node], kept: set[Node]) -> tuple[Item,
             sums[node] = Accumulation(node, maps, tuple(term.args[1] for term in products), rest)
             absorbed |= {*inside, *products}
     return tuple(sums.get(node, node) for node in nodes if node not in absorbed)
-
-
-def _item_text(item: Item) -> str:
-    if isinstance(item, Node):
-        return listing([item])
-    maps = ", ".join(node.symbol for node in item.maps)
-    inside = ", ".join(f"%{node.index}" for node in item.cotangents)
-    rest = "".join(f" + %{node.index}" for node in item.rest)
-    return f"%{item.node.index} transpose([{maps}]) @ [{inside}]{rest}: ({', '.join(item.node.shape)})"
-
-
-def values_of(items: Iterable[Item]) -> list[Node]:
-    """The nodes that items compute."""
-    return [item if isinstance(item, Node) else item.node for item in items]

@@ -7,18 +7,19 @@ on first use.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
 from unrolled.ir.backward import Backward, backward_of
 from unrolled.ir.gradient import differentiate
-from unrolled.ir.graph import Graph, Node, copy_into, listing, reachable
+from unrolled.ir.graph import Graph, Node, copy_into, reachable
 from unrolled.ir.ops import OPERATIONS, Shape
+from unrolled.ir.plan_text import plan_text
 from unrolled.ir.program import Program, loads
-from unrolled.ir.regroup import regroup
-from unrolled.ir.show import Scope, Unnamed, expression
-from unrolled.ir.simplify import simplify
+from unrolled.ir.regroup import regroup_into
+from unrolled.ir.simplify import simplest
 from unrolled.ir.structure import DENSE, Structure
 
 
@@ -77,6 +78,7 @@ class Plan:
     prelude      nodes element-wise in old states: written with the states, no stage of their own
     stages       the steps of one time step, each waiting for the one before
     linear       the states, if the recurrence is linear and element-wise in them: no recurrent product is left
+    names        what the author called the values of the step
     """
 
     origin: Program
@@ -90,6 +92,7 @@ class Plan:
     prelude: tuple[Node, ...]
     stages: tuple[Stage, ...]
     linear: tuple[str, ...]
+    names: Mapping[Node, str]
 
     @cached_property
     def backward(self) -> Backward:
@@ -113,7 +116,7 @@ class Plan:
         return tuple(found)
 
     def __str__(self) -> str:
-        return _text(self)
+        return plan_text(self)
 
 
 @cache
@@ -130,10 +133,13 @@ def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
     """
     program = replace(program, source="", doc="", init={}, initial={}, declared={})
     taps = tuple(dict.fromkeys(taps))
-    tapped = simplify(replace(program, equations=tuple((name, program.tap(name)) for name in taps)))
+    tapped = replace(program, equations=tuple((name, program.tap(name)) for name in taps))
+    simple = copy_into(Graph(), program.nodes, simplest)
+    tapped = tapped.mapped(simple)
     stateful = _stateful(tapped, _delays(tapped))
     early = set(tapped.nodes) - stateful
-    tapped = regroup(tapped, early.__contains__)
+    grouped = regroup_into(Graph(), [*(node for _, node in tapped.equations), *tapped.results], early.__contains__)
+    tapped = tapped.mapped(grouped)
     delays = _delays(tapped)
     stateful = _stateful(tapped, delays)
     nodes = tapped.nodes
@@ -155,7 +161,22 @@ def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
         prelude=tuple(node for node in step if levels[node] == 0),
         stages=tuple(_stage([node for node in step if levels[node] == level]) for level in range(1, last + 1)),
         linear=_linear(tapped, stateful, delays),
+        names=_names(program, {node: grouped[image] for node, image in simple.items() if image in grouped}),
     )
+
+
+def _names(program: Program, image: Mapping[Node, Node]) -> dict[Node, str]:
+    """The author's names for the nodes of the plan; an earlier meaning of a name, or of an input's, is numbered."""
+    equations = [*program.equations, *zip((name for name, _ in program.states), program.results, strict=True)]
+    inputs = dict(program.inputs)
+    last = {name: node for name, node in equations if name not in inputs}
+    times: Counter[str] = Counter()
+    names: dict[Node, str] = {}
+    for name, node in equations:
+        if node in image and node.args and image[node] not in names:
+            times[name] += 1
+            names[image[node]] = name if last.get(name) is node else f"{name}_{times[name]}"
+    return names
 
 
 def groups_of(program: Program) -> tuple[Group, ...]:
@@ -250,55 +271,3 @@ def _linear(program: Program, stateful: set[Node], delays: tuple[str, ...]) -> t
             if leaf["name"] != name or any(n.op == "state" and n["name"] not in delays for n in reachable([slope])):
                 return ()
     return tuple(results)
-
-
-def _text(plan: Plan) -> str:
-    """The plan for a reader: what `unrolled show --plan` prints."""
-    program = plan.program
-    scope = Scope.of(program)
-    for (name, _), node in zip(program.states, program.results, strict=True):
-        if scope.bound(name) is None:
-            scope.bind(name, node)
-    lines = ["parameters"]
-    for group in plan.groups:
-        structure = "" if group.structure == DENSE else f" {group.structure}"
-        lines.append(f"  {group.family}.{group.key}: {group.family}[{', '.join(group.names)}] {group.shape}{structure}")
-    if plan.delays:
-        lines.append(f"delays  {', '.join(plan.delays)}")
-    lines += _section("once", plan.once, scope)
-    if plan.hoisted:
-        lines.append("over all time")
-        lines += [f"  {_product_text(product, scope)}" for product in plan.hoisted_products]
-        lines += _rows([node for node in plan.hoisted if node.op != "product"], scope)
-    lines += _section("with the states", plan.prelude, scope)
-    for number, stage in enumerate(plan.stages, 1):
-        lines.append(f"stage {number}")
-        lines += [f"  {_product_text(product, scope)}" for product in stage.products]
-        lines += _rows([*stage.reductions, *stage.elementwise], scope)
-    lines.append(f"linear  {', '.join(plan.linear) if plan.linear else 'no'}")
-    return "\n".join(lines) + "\n" + plan.backward.text()
-
-
-def _section(title: str, nodes: Iterable[Node], scope: Scope) -> list[str]:
-    rows = _rows(nodes, scope)
-    return [title, *rows] if rows else []
-
-
-def _rows(nodes: Iterable[Node], scope: Scope) -> list[str]:
-    rows = []
-    for node in nodes:
-        try:
-            rows.append(f"  %{node.index} = {expression(node, scope, whole=True)}")
-        except Unnamed:
-            rows.append(f"  {listing([node])}")
-        scope.bind(f"%{node.index}", node)
-    return rows
-
-
-def _product_text(product: Product, scope: Scope) -> str:
-    names = ", ".join(f"%{node.index}" for node in product.outputs)
-    maps = ", ".join(node.symbol for node in product.maps)
-    operand = expression(product.operand, scope)
-    for node in product.outputs:
-        scope.bind(f"%{node.index}", node)
-    return f"{names} = [{maps}] @ {operand}"

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from unrolled.ir.graph import Graph, Node, in_source_order, reachable, users
-from unrolled.ir.program import Program
 from unrolled.ir.simplify import simplest
 
 
-def regroup(program: Program, early: Callable[[Node], bool]) -> Program:
-    """The program with every chain of sums or products ordered: first the terms that are `early`, then the others.
+def regroup_into(graph: Graph, roots: list[Node], early: Callable[[Node], bool]) -> dict[Node, Node]:
+    """Copy what the roots depend on into `graph`, every chain of sums or products ordered: `early` terms first.
 
     Floating-point sums are taken in another order than the source writes; that order is the plan's, for every backend.
+
+    returns   node -> new node; terms that went up in a chain have none
     """
-    roots = [node for _, node in program.equations] + list(program.results)
-    graph = Graph()
-    image = regroup_into(graph, roots, early)
-    return program.mapped(image)
-
-
-def regroup_into(graph: Graph, roots: list[Node], early: Callable[[Node], bool]) -> dict[Node, Node]:
-    """Copy what the roots depend on into `graph`, regrouped. Returns root or inner node -> new node."""
     nodes = in_source_order(reachable(roots))
     used = users(nodes)
     fixed = set(roots)

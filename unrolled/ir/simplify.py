@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable
 
 from unrolled.ir.graph import Graph, Node, again
-from unrolled.ir.program import Program
 
 # What a constant argument gives. An operation without a row here keeps its node.
 FOLD: dict[str, Callable[..., float]] = {
@@ -60,8 +59,3 @@ def simplest(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
     if node.op == "neg" and args[0].op == "neg":
         return args[0].args[0]
     return again(graph, node, args)
-
-
-def simplify(program: Program) -> Program:
-    """The program with every node in its simplest form."""
-    return program.rewritten(simplest)
