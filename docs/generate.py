@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from unrolled.cells import all_cells
-from unrolled.summary import parameter_formula, typical_plan
+from unrolled.ir.summary import parameter_formula, typical_plan
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- cells: written by `make docs` -->", "<!-- end of cells -->"

@@ -41,9 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_INPUT if isinstance(error, UsageError | CellError) else FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader, such as `head`, has left. What Python still holds back at its end must go nowhere.
+    except OSError as error:
+        # What Python still holds back at its end must go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader, such as `head`, may have left: that is not worth a word.
+        if not isinstance(error, BrokenPipeError):
+            print(traceback.format_exc() if debug else f"OSError: {error.strerror or error}", file=sys.stderr)
         return FAILED
     return code
 
@@ -118,7 +121,7 @@ def show(
     from unrolled.ir.gradient import gradient_text
     from unrolled.ir.graph import listing
     from unrolled.ir.show import display_names
-    from unrolled.summary import summary, typical_plan
+    from unrolled.ir.summary import summary, typical_plan
 
     chosen = resolve(cell)
     program = chosen.program
@@ -143,7 +146,7 @@ def cells(
 ) -> None:
     """List the cells and what each of them costs."""
     from unrolled.cells import all_cells
-    from unrolled.summary import parameter_formula, typical_plan
+    from unrolled.ir.summary import parameter_formula, typical_plan
 
     rows: list[dict[str, Any]] = []
     for name, cell in all_cells().items():
@@ -211,7 +214,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 @app.command()
 @_with_options
 def train(
-    task: Annotated[str, typer.Argument(help="language-model", show_default=False)],
+    task: Annotated[str, typer.Argument(help="What is learned: language-model.", show_default=False)],
     data: Annotated[list[str], typer.Argument(help="UTF-8 text files.", show_default=False)],
     out: Annotated[str, typer.Option("--out", help="The folder of the run; it must be new.", show_default=False)],
     **options: Any,
@@ -230,20 +233,22 @@ def train(
 @app.command()
 def generate(
     run: Annotated[str, typer.Argument(help="The folder of a run.", show_default=False)],
-    prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from.")] = "",
+    prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from.", show_default=False)] = "",
     length: Annotated[int, typer.Option("--length", help="Characters to draw.", min=0)] = 400,
     temperature: Annotated[
-        float, typer.Option("--temperature", help="Below 1 bolder, above 1 wilder.", min=0.01)
+        float, typer.Option("--temperature", help="Below 1 keeps to the likely, above 1 strays.")
     ] = 0.8,
-    seed: Annotated[int, typer.Option("--seed", help="What is drawn.")] = 0,
-    top: Annotated[int, typer.Option("--top", help="Print the likeliest next characters instead.", min=0)] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Another number draws another text.")] = 0,
+    top: Annotated[
+        int, typer.Option("--top", help="Print so many of the likeliest next characters instead.", min=0)
+    ] = 0,
 ) -> None:
     """Write on from a prompt."""
     from unrolled.tasks import load
 
     opened = load(run)
     if top:
-        for symbol, probability in opened.likeliest(prompt or "\n", top):
+        for symbol, probability in opened.likeliest(prompt, top):
             print(f"{symbol!r:8} {probability:.1%}")
         return
     print(prompt + opened.generate(prompt, length, temperature, seed))

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 from unrolled.ir.gradient import gradient_text
+from unrolled.ir.summary import summary
 from unrolled.language import U, W, b, cell, sigmoid, tanh
 from unrolled.models.ngram import WittenBell
 from unrolled.options import LanguageModelOptions, TrainingOptions
-from unrolled.summary import summary
 from unrolled.tasks.language_model import LanguageModelRun, LanguageModelTask
 from unrolled.training.loop import Step, fit
 from unrolled.training.progress import bar
@@ -82,10 +82,11 @@ def documentation() -> tuple[str, int]:
     kept, dropped = [], 0
     for name in sorted(topics):
         for paragraph in topics[name].split("\n\n"):
-            if len(paragraph) >= SHORTEST_DROPPED and paragraph in seen:
+            content = paragraph.strip()
+            if len(content) >= SHORTEST_DROPPED and content in seen:
                 dropped += 1
                 continue
-            seen.add(paragraph)
+            seen.add(content)
             kept.append(paragraph)
     return "\n\n".join(kept), dropped
 
@@ -121,6 +122,6 @@ def _lzma_bits(known: str, text: str) -> float:
 
 def _speak(console: Console, run: LanguageModelRun) -> None:
     console.print(Text(f"\nAfter {PROMPT!r} it writes (temperature 0.6):\n"))
-    console.print(Text(PROMPT + run.generate(PROMPT, 400, temperature=0.6), style="italic"))
+    console.print(Text(PROMPT + run.generate(PROMPT, 400, temperature=0.6), style="italic"), soft_wrap=True)
     likeliest = ", ".join(f"{symbol!r} {probability:.1%}" for symbol, probability in run.likeliest(PROMPT))
-    console.print(Text(f"\nThe likeliest next characters after {PROMPT!r}: {likeliest}"))
+    console.print(Text(f"\nThe likeliest next characters after {PROMPT!r}: {likeliest}"), soft_wrap=True)

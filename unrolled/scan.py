@@ -8,6 +8,7 @@ reference differentiated twice.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -15,14 +16,14 @@ import torch
 from torch import Tensor
 
 from unrolled.backends import Call, Cotangents, Kernel, backends, choose
-from unrolled.backends.environment import sizes_of
 from unrolled.backends.reference import Interpreter
 from unrolled.errors import UsageError
 from unrolled.ir.plan import Plan, plan_of_key
 
 _ARGUMENTS = (
     "str plan, Tensor[] sequences, Tensor[] rows, Tensor[] states, Tensor[] restarts, Tensor[] parameters, "
-    "float[] scalars, Tensor? lengths, Tensor? resets, Tensor? clock, bool reverse, str precision, str backend"
+    "float[] scalars, int[] sizes, Tensor? lengths, Tensor? resets, Tensor? clock, bool reverse, str precision, "
+    "str backend"
 )
 _library = torch.library.Library("unrolled", "DEF")
 _library.define(f"scan({_ARGUMENTS}, bool train) -> Tensor[]")
@@ -36,7 +37,7 @@ def scan(plan: Plan, call: Call, backend: str = "") -> tuple[list[Tensor], list[
     """Run a plan over time.
 
     Shapes   returns y and the taps, each (time, batch, axis), and the final states, each (batch, axis)
-    backend  "" for the fastest that runs on the device; "reference" runs plain torch, which also differentiates forward
+    backend  "" for the fastest that runs on the device; "reference" runs plain torch, which has forward mode too
     Raises   UsageError for a backend that is unknown or does not run here
     """
     if backend == "reference":
@@ -47,7 +48,9 @@ def scan(plan: Plan, call: Call, backend: str = "") -> tuple[list[Tensor], list[
     train = _trains(tensors)
     layout = tuple(map(len, (call.sequences, call.rows, call.states, call.restarts, call.parameters)))
     shown = 1 + len(plan.taps)
-    fixed = (plan.key, (*layout, shown), tuple(call.scalars), call.reverse, call.precision, backend, train)
+    engine = _engine(call.states[0].device.type, backend)
+    numbers = (tuple(call.scalars), tuple(call.sizes))
+    fixed = (plan.key, (*layout, shown), *numbers, call.reverse, call.precision, engine, train)
     run: Any = _EagerScan.apply
     if torch.compiler.is_compiling():
         # Dynamo takes no tensor twice, such as one zero state for h and c.
@@ -63,29 +66,34 @@ def _trains(tensors: Sequence[Tensor]) -> bool:
 
 def multiplies_in(own: torch.dtype, device: torch.device) -> str:
     """The type that autocast asks the products to be computed in, or "" without autocast, which leaves float64 be."""
-    if own == torch.float64 or not torch.is_autocast_enabled(device.type):
+    if own == torch.float64 or device.type == "meta" or not torch.is_autocast_enabled(device.type):
         return ""
     return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
 
 
-def _kernel(key: str, device: torch.device, backend: str) -> Kernel:
-    return _compiled(key, choose(device, backend).name)
+def _choose_engine(device: str, backend: str) -> str:
+    """The backend of this call, named once, so that its forward and backward are the same one's."""
+    return choose(torch.device(device), backend).name
+
+
+_engine: Any = torch.compiler.assume_constant_result(_choose_engine)
 
 
 @cache
-def _compiled(key: str, backend: str) -> Kernel:
+def _kernel(key: str, backend: str) -> Kernel:
     return backends()[backend].compile(plan_of_key(key))
 
 
 def _no_autocast(call: Call) -> Any:
-    return torch.autocast(call.states[0].device.type, enabled=False)
+    device = call.states[0].device.type
+    return torch.autocast(device, enabled=False) if device != "meta" else nullcontext()
 
 
 def _run_scan(plan: str, *arguments: Any) -> list[Tensor]:
     *inputs, backend, train = arguments
     call = Call(*inputs)
     with torch.no_grad(), _no_autocast(call):
-        result = _kernel(plan, call.states[0].device, backend).forward(call, train)
+        result = _kernel(plan, backend).forward(call, train)
     return [*result.outputs, *result.finals, *result.saved]
 
 
@@ -93,12 +101,12 @@ def _fake_scan(plan: str, *arguments: Any) -> list[Tensor]:
     *inputs, backend, train = arguments
     call = Call(*inputs)
     made = plan_of_key(plan)
-    sizes = sizes_of(made, call)
+    sizes = dict(zip(made.axes, call.sizes, strict=True))
     like, (time, batch) = call.states[0], call.sequences[0].shape[:2]
     nodes = [made.program.results[0], *(made.program.tap(name) for name in made.taps)]
     outputs = [like.new_empty(time, batch, sizes[node.shape[0]] if node.shape else 1) for node in nodes]
-    finals = [torch.empty_like(state) for state in call.states]
-    saved = _kernel(plan, like.device, backend).saved_like(call) if train else []
+    finals = [torch.empty_like(state, memory_format=torch.contiguous_format) for state in call.states]
+    saved = _kernel(plan, backend).saved_like(call) if train else []
     return [*outputs, *finals, *saved]
 
 
@@ -106,11 +114,9 @@ def _run_scan_backward(plan: str, *arguments: Any) -> list[Tensor]:
     *inputs, backend, outputs, saved, d_outputs, d_finals, wanted = arguments
     call = Call(*inputs)
     with torch.no_grad(), _no_autocast(call):
-        kernel = _kernel(plan, call.states[0].device, backend)
+        kernel = _kernel(plan, backend)
         found = kernel.backward(call, outputs, saved, Cotangents(d_outputs, d_finals), wanted)
-    sequences = [tensor for tensor in found.sequences if tensor is not None]
-    restarts = found.restarts if call.restarts else []
-    return _apart([*sequences, *found.rows, *found.states, *restarts, *found.parameters], [*d_outputs, *d_finals])
+    return _apart(found.wanted, [*d_outputs, *d_finals])
 
 
 def _apart(tensors: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor]:
@@ -119,7 +125,7 @@ def _apart(tensors: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor
     apart = []
     for tensor in tensors:
         place = tensor.untyped_storage().data_ptr()
-        apart.append(tensor.clone() if place in seen else tensor)
+        apart.append(tensor.clone() if place in seen else tensor.contiguous())
         seen.add(place)
     return apart
 
@@ -127,10 +133,11 @@ def _apart(tensors: list[Tensor], given: Sequence[Tensor | None]) -> list[Tensor
 def _fake_scan_backward(plan: str, *arguments: Any) -> list[Tensor]:
     *inputs, _backend, _outputs, _saved, _d_outputs, _d_finals, wanted = arguments
     call = Call(*inputs)
-    sequences = [tensor for tensor, want in zip(call.sequences, wanted, strict=True) if want]
+    tensors = (*call.sequences, *call.rows, *call.states, *call.restarts, *call.parameters)
     return [
         torch.empty_like(tensor, memory_format=torch.contiguous_format)
-        for tensor in (*sequences, *call.rows, *call.states, *call.restarts, *call.parameters)
+        for tensor, want in zip(tensors, wanted, strict=True)
+        if want
     ]
 
 
@@ -140,7 +147,7 @@ torch.library.register_fake("unrolled::scan", _fake_scan, lib=_library)
 torch.library.register_fake("unrolled::scan_backward", _fake_scan_backward, lib=_library)
 
 # The leading arguments of both autograd functions: what `fixed` holds in `scan`, then lengths, resets and the clock.
-_FIXED = 7
+_FIXED = 8
 _LEADING = _FIXED + 3
 
 
@@ -154,8 +161,8 @@ def _split(layout: Sequence[int], tensors: Sequence[Any]) -> tuple[list[Any], ..
 
 
 def _operation_arguments(leading: Sequence[Any], lists: Sequence[list[Tensor]]) -> tuple[Any, ...]:
-    plan, _layout, scalars, reverse, precision, backend, _train, lengths, resets, clock = leading
-    return plan, *lists, list(scalars), lengths, resets, clock, reverse, precision, backend
+    plan, _layout, scalars, sizes, reverse, precision, backend, _train, lengths, resets, clock = leading
+    return plan, *lists, list(scalars), list(sizes), lengths, resets, clock, reverse, precision, backend
 
 
 def _call(leading: Sequence[Any], lists: Sequence[list[Tensor]]) -> Call:
@@ -169,7 +176,7 @@ class _Scan(torch.autograd.Function):
     def forward(*arguments: Any) -> tuple[Tensor, ...]:
         leading, tensors = arguments[:_LEADING], arguments[_LEADING:]
         *lists, _ = _split(leading[1], tensors)
-        return tuple(torch.ops.unrolled.scan(*_operation_arguments(leading, lists), leading[6]))
+        return tuple(torch.ops.unrolled.scan(*_operation_arguments(leading, lists), leading[_FIXED - 1]))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -182,27 +189,27 @@ class _Scan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor | None) -> tuple[Any, ...]:
-        leading = (*ctx.fixed, *ctx.saved_tensors[:3])
-        sequences, _, states, _, _, shown = leading[1]
-        kept = ctx.saved_tensors[3 + ctx.given :]
-        wanted = tuple(ctx.needs_input_grad[_LEADING : _LEADING + sequences])
+        saved = ctx.saved_tensors  # once: each reading unpacks anew, which checkpointing forbids
+        leading = (*ctx.fixed, *saved[:3])
+        _, _, states, _, _, shown = leading[1]
+        tensors, kept = saved[3 : 3 + ctx.given], saved[3 + ctx.given :]
+        wanted = tuple(ctx.needs_input_grad[_LEADING:])
         counts = (shown, len(kept) - shown)
-        tensors = ctx.saved_tensors[3 : 3 + ctx.given]
         # A compiled backward is not differentiated again, and Dynamo cannot trace one function within another.
         compiling = torch.compiler.is_compiling()
         run: Any = _ScanBackward.forward if compiling else _ScanBackward.apply
         gradients = iter(run(wanted, counts, *leading, *tensors, *kept, *cotangents[: shown + states]))
-        of_sequences = [next(gradients) if want else None for want in wanted]
-        return (None,) * _LEADING + tuple(of_sequences) + tuple(gradients)
+        return (None,) * _LEADING + tuple(next(gradients) if want else None for want in wanted)
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[Any, ...], *arguments: Any) -> tuple[Any, Any]:
         """A batched sequence or state folds into the batch; batched parameters loop."""
         sequences, _, states, _, parameters, shown = arguments[1]
+        # A batched tensor does not show whether the one inside it wants a gradient.
+        train = arguments[_FIXED - 1] or _trains(arguments[_LEADING:])
+        arguments = (*arguments[: _FIXED - 1], train, *arguments[_FIXED:])
         loops = (_LEADING - 1, *range(len(arguments) - parameters, len(arguments)))
         if any(in_dims[index] is not None for index in loops):
-            # A batched tensor does not show whether the one inside it wants a gradient.
-            arguments = (*arguments[: _FIXED - 1], _trains(arguments[_LEADING:]), *arguments[_FIXED:])
             return _looped(_EagerScan, info.batch_size, in_dims, arguments)
         folded = list(arguments)
         batch_axes = {_FIXED: 0, _FIXED + 1: 1}  # lengths, resets
@@ -211,7 +218,6 @@ class _Scan(torch.autograd.Function):
         for index, axis in batch_axes.items():
             if arguments[index] is not None:
                 folded[index] = _folded(arguments[index], in_dims[index], axis, info.batch_size)
-        folded[_FIXED - 1] = _trains(folded[_LEADING:])
         run: Any = _EagerScan.apply
         results = run(*folded)
         dims = tuple(0 if shown <= index < shown + states else 1 for index in range(len(results)))
@@ -257,14 +263,14 @@ class _ScanBackward(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *second: Tensor | None) -> tuple[Any, ...]:
         """The reference, differentiated twice: the kept values are functions of the inputs, so all flows to those."""
-        leading = (*ctx.fixed, *ctx.saved_tensors[:3])
-        *lists, rest = _split(leading[1], ctx.saved_tensors[3:])
-        sequences, rows, states, restarts, parameters = lists
+        saved = ctx.saved_tensors
+        leading = (*ctx.fixed, *saved[:3])
+        *lists, rest = _split(leading[1], saved[3:])
         kept = sum(ctx.counts)
         cotangents = rest[kept:]
         given = [index for index, d in enumerate(cotangents) if d is not None]
-        flat = [*sequences, *rows, *states, *restarts, *parameters]
-        moving = [index for index, tensor in enumerate(flat) if index >= len(sequences) or ctx.wanted[index]]
+        flat = [tensor for tensors in lists for tensor in tensors]
+        moving = [index for index, want in enumerate(ctx.wanted) if want]
         plan, call = plan_of_key(leading[0]), _call(leading, lists)
 
         def run(*moved: Tensor) -> tuple[Tensor, ...]:

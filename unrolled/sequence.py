@@ -41,8 +41,8 @@ def reverse_resets(resets: Tensor, lengths: Tensor | None) -> Tensor:
 
 
 def readable(tensor: Tensor) -> bool:
-    """Whether its values can be looked at: not while torch compiles, nor where vmap stands for many of them."""
-    if torch.compiler.is_compiling():
+    """Whether its values can be looked at: not while torch compiles, on meta, nor where vmap stands for many."""
+    if torch.compiler.is_compiling() or tensor.is_meta:
         return False
     functorch = torch._C._functorch
     while functorch.is_functorch_wrapped_tensor(tensor):
@@ -61,10 +61,10 @@ def check_lengths(lengths: Tensor, time: int, batch: int) -> Tensor:
         raise ShapeError(f"lengths is {tuple(lengths.shape)}; expected (batch,), here ({batch},)")
     if lengths.is_floating_point() or lengths.dtype == torch.bool:
         raise ShapeError(f"lengths counts steps and is of whole numbers, not {lengths.dtype}")
-    if readable(lengths) and batch and (int(lengths.min()) < 0 or int(lengths.max()) > time):
-        raise ShapeError(
-            f"lengths run from {int(lengths.min())} to {int(lengths.max())}; the sequences have {time} steps"
-        )
+    if readable(lengths) and batch:
+        shortest, longest = (int(end) for end in lengths.aminmax())
+        if shortest < 0 or longest > time:
+            raise ShapeError(f"lengths run from {shortest} to {longest}; the sequences have {time} steps")
     return lengths.to(torch.int64)
 
 

@@ -104,9 +104,7 @@ class Batch:
     def with_flat(self, tensors: Sequence[Tensor]) -> Batch:
         x, *rest = tensors
         count = len(self.inputs)
-        return replace(
-            self, x=x, inputs=dict(zip(self.inputs, rest[:count], strict=True)), state=tuple(rest[count:])
-        )
+        return replace(self, x=x, inputs=dict(zip(self.inputs, rest[:count], strict=True)), state=tuple(rest[count:]))
 
     def whole_state(self) -> tuple[Tensor, ...]:
         return self.state if self.clock is None else (*self.state, torch.tensor(self.clock))
@@ -129,7 +127,7 @@ def batch_for(
     def width(shape: tuple[str, ...]) -> int:
         return layer.sizes[shape[0]] if shape else 1
 
-    lengths = torch.tensor([max(0, time - 2), 0, time, 1, time][:batch]) if ragged else None
+    lengths = torch.tensor([max(0, time - 2), 0, time, 1, time][:batch], dtype=torch.int64) if ragged else None
     if lengths is not None:
         lengths = lengths.clamp(max=time)
     return Batch(
@@ -178,6 +176,7 @@ def assert_close(got: Iterable[Tensor], expected: Iterable[Tensor], tolerance: f
     for index, (a, b) in enumerate(zip(got, expected, strict=True)):
         assert a.shape == b.shape, (index, a.shape, b.shape)
         assert torch.isfinite(a).all(), index
+        a, b = a.detach(), b.detach()
         if b.numel():
             worst = float((a - b).abs().max() / b.abs().max().clamp(min=1e-3))
             assert worst <= tolerance, (index, worst)

@@ -94,7 +94,10 @@ def evaluate(roots: Iterable[Node], leaves: Mapping[str, Any], sizes: Mapping[st
     values: dict[Node, Any] = {}
     for node in in_source_order(reachable(roots)):
         if not node.args and node.op not in ("constant", "size"):
-            values[node] = leaves[leaf_key(node)]
+            value = leaves[leaf_key(node)]
+            # A plan reads a diagonal map as the vector of its entries.
+            vector = node.op == "parameter" and np.ndim(value) == 2 and len(node.shape) == 1
+            values[node] = np.diagonal(value) if vector else value
         else:
             values[node] = _value(node, [values[arg] for arg in node.args], sizes)
     return values
@@ -113,7 +116,9 @@ def random_leaves(program: Program, seed: int = 0) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for node in program.nodes:
         if node.op in ("sequence", "state", "row", "parameter"):
-            found[leaf_key(node)] = 0.6 * random.standard_normal([sizes[axis] for axis in node.shape])
+            value = 0.6 * random.standard_normal([sizes[axis] for axis in node.shape])
+            diagonal = node.op == "parameter" and value.ndim == 2 and node["structure"].name == "diagonal"
+            found[leaf_key(node)] = value * np.eye(*value.shape) if diagonal else value
         elif node.op == "scalar":
             found[leaf_key(node)] = np.float64(program.scalars[node["name"]])
         elif node.op == "tick":

@@ -24,6 +24,10 @@ def values_of(items: tuple[Item, ...]) -> list[Node]:
     return [item if isinstance(item, Node) else item.node for item in items]
 
 
+def loop_items(backward: Backward) -> tuple[Item, ...]:
+    return tuple(item for stage in backward.loop for item in stage.items)
+
+
 def _symbols(nodes: tuple[Node, ...]) -> list[str]:
     return [node.symbol for node in nodes]
 
@@ -38,7 +42,7 @@ def _reads(item: Accumulation) -> tuple[Node, ...]:
 
 def _available(backward: Backward) -> set[Node]:
     found = {node for node, _ in backward.saved} | {node for node, _ in backward.next_values}
-    found |= {node for items in (backward.before, backward.loop, backward.after) for node in values_of(items)}
+    found |= {node for items in (backward.before, loop_items(backward), backward.after) for node in values_of(items)}
     return found
 
 
@@ -49,7 +53,7 @@ def test_backward_reads_only_what_is_kept_or_computed(cell, tapped):
     backward = plan.backward
     have = _available(backward)
     kept = {*backward.kept_states, *plan.delays}
-    for node in [*_inner(backward.before), *_inner(backward.loop), *_inner(backward.after)]:
+    for node in [*_inner(backward.before), *_inner(loop_items(backward)), *_inner(backward.after)]:
         if node.op == "state":
             assert node["name"] in kept
         elif node.args:
@@ -61,18 +65,18 @@ def test_only_what_the_states_cotangents_need_is_in_the_reverse_loop(cell):
     backward = _plan(cell).backward
     needed = set(reachable(backward.carried.values()))
     flowing = {backward.seeds[name] for name, _ in cell.program.states}
-    for node in values_of(backward.loop):
+    for node in values_of(loop_items(backward)):
         assert node in needed
         assert flowing & set(reachable([node]))
     for node in values_of(backward.before):
         assert not flowing & set(reachable([node]))
-    assert not any(node.op == "outer" for node in values_of(backward.loop))
+    assert not any(node.op == "outer" for node in values_of(loop_items(backward)))
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=lambda cell: cell.name)
 def test_what_is_read_after_the_reverse_loop_is_kept_from_it(cell):
     backward = _plan(cell).backward
-    loop = set(values_of(backward.loop))
+    loop = set(values_of(loop_items(backward)))
     read = {node for node in _inner(backward.after) if node in loop} | (set(backward.results.values()) & loop)
     assert read <= set(backward.kept)
 
@@ -92,12 +96,12 @@ def test_the_output_is_not_saved_twice():
 
 
 def test_transposed_products_of_the_gates_are_one_product():
-    (fused,) = [item for item in _plan(get("lstm")).backward.loop if isinstance(item, Accumulation)]
+    (fused,) = [item for item in loop_items(_plan(get("lstm")).backward) if isinstance(item, Accumulation)]
     assert _symbols(fused.maps) == ["U.i", "U.f", "U.g", "U.o"]
 
 
 def test_the_backward_of_a_linear_recurrence_has_no_product_in_its_loop():
-    assert {item.op for item in _plan(min_gru).backward.loop} == {"mul"}
+    assert {item.op for item in loop_items(_plan(min_gru).backward)} == {"mul"}
 
 
 def test_the_carried_cotangents_are_the_states_own():
@@ -111,7 +115,7 @@ def test_the_carried_cotangents_are_the_states_own():
 
 def test_the_backward_plan_of_projections_waits_for_the_projection():
     backward = _plan(projected_lstm).backward
-    assert [i for i in backward.loop if not isinstance(i, Accumulation) and i.op == "transposed_product"]
+    assert [i for i in loop_items(backward) if isinstance(i, Accumulation) and len(i.maps) == 1]
     assert {leaf.symbol for leaf in backward.results if leaf.op == "parameter"} == {
         node.symbol for node in projected_lstm.program.parameters
     }

@@ -178,12 +178,36 @@ def test_a_map_with_a_structure_is_multiplied_and_stored_alone():
             c = tanh(U.c @ h + U.d @ h)
             h = a * c + W.x @ x
             return h""",
-            options="structure={'U.c': diagonal()}",
+            options="structure={'U.c': antisymmetric()}",
         )
     )
     (stage,) = plan.stages
     assert [_symbols(p.maps) for p in stage.products] == [["U.a", "U.d"], ["U.c"]]
     assert _group_keys(plan) == ["U.a_d", "U.c", "W.x"]
+
+
+def test_a_diagonal_map_is_no_product_but_multiplies_each_unit():
+    plan = _plan(
+        _cell(
+            """h = U.h @ h + W.x @ x
+            return h""",
+            options="structure={'U.h': diagonal()}",
+        )
+    )
+    assert [stage.products for stage in plan.stages] == [()]
+    assert plan.linear == ("h",)
+    assert _group_keys(plan) == ["U.h", "W.x"]
+
+
+def test_kernels_are_shared_by_cells_that_differ_in_what_no_kernel_depends_on():
+    def plan(alpha: float, name: str) -> Plan:
+        text = (
+            f"@cell(init={{'b.h': {alpha}}})\ndef {name}(x, h, *, alpha={alpha}):\n"
+            f"    h = alpha * tanh(W.h @ x + U.h @ h + b.h)\n    return h"
+        )
+        return make_plan(bind(parse(text).program, SIZES))
+
+    assert plan(0.5, "one").key == plan(0.25, "other").key
 
 
 def test_a_reduction_over_units_ends_a_stage():

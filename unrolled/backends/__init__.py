@@ -21,6 +21,7 @@ class Call:
     Shapes   sequences, each (time, batch, axis), (time, batch, 1) for a number, or (time, batch) of whole numbers
              that stand for one-hot vectors; rows, states and restarts, each (batch, axis); lengths (batch,);
              resets (time, batch); clock () steps done before
+    sizes      the sizes of the plan's axes, in their order
     restarts   what the states begin from again at a reset; empty without resets
     reverse    run from each sequence's last step to its first
     precision  "" to multiply in the type of the tensors, or the name of a narrower type for the products
@@ -32,6 +33,7 @@ class Call:
     restarts: Sequence[Tensor]
     parameters: Sequence[Tensor]
     scalars: Sequence[float]
+    sizes: Sequence[int]
     lengths: Tensor | None = None
     resets: Tensor | None = None
     clock: Tensor | None = None
@@ -62,13 +64,19 @@ class Cotangents:
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients that leave it, in the order of the call's lists; None for sequences that are not wanted."""
+    """Gradients that leave it, in the order of the call's lists; None for what is not wanted."""
 
     sequences: list[Tensor | None]
-    rows: list[Tensor]
-    states: list[Tensor]
-    restarts: list[Tensor]
-    parameters: list[Tensor]
+    rows: list[Tensor | None]
+    states: list[Tensor | None]
+    restarts: list[Tensor | None]
+    parameters: list[Tensor | None]
+
+    @property
+    def wanted(self) -> list[Tensor]:
+        """Those that there are, in the order of the lists."""
+        lists = (self.sequences, self.rows, self.states, self.restarts, self.parameters)
+        return [tensor for tensors in lists for tensor in tensors if tensor is not None]
 
 
 class Kernel(Protocol):
@@ -83,7 +91,7 @@ class Kernel(Protocol):
     def backward(
         self, call: Call, outputs: Sequence[Tensor], saved: Sequence[Tensor], d: Cotangents, wanted: Sequence[bool]
     ) -> Gradients:
-        """The gradients of everything in the call, given those of its results; of the sequences only those wanted."""
+        """The gradients of the call's tensors, in the order of its lists those that are wanted."""
 
 
 class Backend(Protocol):

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unrolled import sequence
 from unrolled.backends import Call
-from unrolled.backends.maps import MAPS, matmul
+from unrolled.backends.maps import MAPS
 from unrolled.backends.operations import OPERATIONS
 from unrolled.ir.backward import Accumulation, Item
 from unrolled.ir.graph import Node
@@ -31,7 +31,7 @@ class Environment:
         self.plan = plan
         self.call = call
         self.time, self.batch = call.sequences[0].shape[:2]
-        self.sizes = sizes_of(plan, call)
+        self.sizes = dict(zip(plan.axes, call.sizes, strict=True))
         self.groups = {group_symbols(group): value for group, value in zip(plan.groups, call.parameters, strict=True)}
         self.symbols = _split(plan.groups, call.parameters)
         mask = None if call.lengths is None else sequence.mask(call.lengths, self.time)[..., None]
@@ -39,6 +39,8 @@ class Environment:
         self.resets = self._resets()
         self.leaves: dict[tuple[str, str], Node] = {}
         self.values: Values = {}
+        # What the last accumulation of these cotangents has joined.
+        self.joined: dict[tuple[Node | None, ...], Tensor] = {}
         self._stacks: dict[tuple[str, ...], Tensor] = {}
         self._set_leaves(leaves)
 
@@ -69,19 +71,32 @@ class Environment:
                     self.values[node] = given[node.op, node["name"]]
 
     def read(self, value: Tensor) -> Tensor:
-        """A sequence in reading order, its padding filled with values of valid steps.
+        """A sequence in reading order, its padding filled."""
+        return self.filled(self.outgoing(value))
 
-        Nothing computed in the padding reaches a result, but it must be finite: zero times infinity is no zero.
+    def filled(self, value: Tensor) -> Tensor:
+        """The sequence with its padding as at the row's last valid step.
+
+        Nothing computed in the padding reaches a result, but it must not be other than what valid steps compute either:
+        a derivative that is infinite there would come back as zero times infinity, which is no zero.
         """
-        value, lengths = self.outgoing(value), self.call.lengths
-        if self.mask is None or lengths is None or not value.numel():
+        if self.mask is None or not value.numel():
             return value
-        longest = lengths.argmax()
-        rows = torch.where(lengths > 0, torch.arange(self.batch, device=lengths.device), longest)
-        fill = value[(lengths[rows] - 1).clamp(min=0), rows].detach()
+        lengths = self._lengths()
+        fill = value[(lengths[self.model_rows] - 1).clamp(min=0) * (lengths > 0), self.model_rows].detach()
         neutral = torch.ones_like(fill) if value.is_floating_point() else torch.zeros_like(fill)
-        fill = torch.where(lengths[longest] > 0, fill, neutral)
+        fill = torch.where(lengths.max() > 0, fill, neutral)
         return torch.where(self.mask if value.dim() == 3 else self.mask[..., 0], value, fill)
+
+    @property
+    def model_rows(self) -> Tensor:
+        """For each row the one whose steps stand in its padding: itself, or the longest if it has none of its own."""
+        lengths = self._lengths()
+        return torch.where(lengths > 0, torch.arange(self.batch, device=lengths.device), lengths.argmax())
+
+    def _lengths(self) -> Tensor:
+        assert self.call.lengths is not None
+        return self.call.lengths
 
     def incoming(self, value: Tensor) -> Tensor:
         """A cotangent in reading order, zero in the padding."""
@@ -116,7 +131,8 @@ class Environment:
         """The old values of a state at every step, from its new ones, all in reading order."""
         index = [state for state, _ in self.plan.program.states].index(name)
         old = torch.cat([self.call.states[index][None], new[:-1]])
-        return old if self.resets is None else torch.where(self.resets, self.call.restarts[index], old)
+        old = old if self.resets is None else torch.where(self.resets, self.call.restarts[index], old)
+        return self.filled(old)
 
     def stacked(self, maps: Sequence[Node]) -> Tensor:
         """The maps under one another."""
@@ -155,10 +171,6 @@ class Environment:
         node, args = item, item.args
         if node.op == "product":
             return self.product(Product(args[1], (node,)))
-        if node.op == "transposed_product":
-            entries, structure, operand = self.symbols[args[0].symbol], args[0]["structure"], args[1]
-            multiply, precision = MAPS[structure.name].transposed, self.call.precision
-            return _assign(node, lambda values: multiply(structure, entries, values[operand], precision))
         run = OPERATIONS[node.op](node, self.sizes)
         if len(args) == 1:
             (a,) = args
@@ -169,10 +181,15 @@ class Environment:
         return _assign(node, lambda values: run(*(values[arg] for arg in args)))
 
     def _accumulation(self, item: Accumulation) -> Instruction:
-        weights, precision = self.stacked(item.maps), self.call.precision
+        structure, precision = item.maps[0]["structure"], self.call.precision
+        weights, multiply = self.stacked(item.maps), MAPS[structure.name].transposed
+        (only, *others) = item.cotangents
 
         def run(values: Values) -> Tensor:
-            total = matmul(torch.cat([values[node] for node in item.cotangents], -1), weights, precision)
+            joined = values[only]
+            if others:
+                joined = self.joined[item.cotangents] = torch.cat([values[node] for node in item.cotangents], -1)
+            total = multiply(structure, weights, joined, precision)
             for node in item.rest:
                 total = total + values[node]
             return total
@@ -205,20 +222,11 @@ def _split(groups: Sequence[Group], parameters: Sequence[Tensor]) -> dict[str, T
     return symbols
 
 
-def sizes_of(plan: Plan, call: Call) -> dict[str, int]:
-    """The size of every axis, read off the tensors."""
-    program = plan.program
-    sizes = dict(program.axes)
-    for (_, shape), value in zip((*program.states, *program.rows), (*call.states, *call.rows), strict=True):
-        if shape:
-            sizes[shape[0]] = value.shape[-1]
-    for (_, shape), value in zip(program.inputs, call.sequences, strict=True):
-        if shape and value.is_floating_point():
-            sizes[shape[0]] = value.shape[-1]
-    for group, value in zip(plan.groups, call.parameters, strict=True):
-        if len(group.shape) == 2 and group.structure == DENSE:
-            sizes.setdefault(group.shape[0], value.shape[0] // len(group.names))
-            sizes.setdefault(group.shape[1], value.shape[1])
-        elif len(group.shape) == 1:
-            sizes.setdefault(group.shape[0], value.shape[0] // len(group.names))
-    return sizes
+def histories_of(plan: Plan) -> list[str]:
+    """The states whose sequences are kept for backward beside the output, which is there already."""
+    return [name for name in plan.backward.kept_states if name != plan.program.states[0][0]]
+
+
+def columns_of(values: Values) -> list[tuple[Node, tuple[Tensor, ...]]]:
+    """The values that change with time, one tensor a step."""
+    return [(node, value.unbind(0)) for node, value in values.items() if value.dim() == 3]

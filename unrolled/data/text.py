@@ -43,9 +43,12 @@ def read_text(path: Path) -> str:
     Raises   UsageError, in one line, when it cannot be read, is empty or is no UTF-8
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        # A byte order mark is no part of the text.
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is no UTF-8: byte {error.object[error.start]:#x} at position {error.start}") from None
+        raise UsageError(
+            f"{path} is no UTF-8 text: byte {error.object[error.start]:#x} at position {error.start}"
+        ) from None
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     if not text:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 
-from unrolled.ir.backward import Backward, backward_of
+from unrolled.ir.backward import Backward, backward_of, timed_nodes
 from unrolled.ir.gradient import differentiate
 from unrolled.ir.graph import Graph, Node, copy_into, reachable
 from unrolled.ir.ops import OPERATIONS, Shape
@@ -68,7 +68,7 @@ class Stage:
 class Plan:
     """A program made ready for a backend.
 
-    origin       the program that the plan was made of
+    origin       the bound program, without values of scalars, that the plan was made of
     program      simplified; its equations are only those that are handed out as taps
     groups       how the symbols are stored
     delays       states that depend on no state: their old value is a sequence shifted by one step
@@ -79,6 +79,7 @@ class Plan:
     stages       the steps of one time step, each waiting for the one before
     linear       the states, if the recurrence is linear and element-wise in them: no recurrent product is left
     names        what the author called the values of the step
+    axes         the names of all axes; a call gives their sizes in this order
     """
 
     origin: Program
@@ -93,11 +94,13 @@ class Plan:
     stages: tuple[Stage, ...]
     linear: tuple[str, ...]
     names: Mapping[Node, str]
+    axes: tuple[str, ...]
 
     @cached_property
     def backward(self) -> Backward:
         """The reverse loop and what stands before and after it."""
-        return backward_of(self.program, self.taps)
+        symbols = [[f"{group.family}.{name}" for name in group.names] for group in self.groups]
+        return backward_of(self.program, self.taps, symbols)
 
     @cached_property
     def key(self) -> str:
@@ -131,10 +134,11 @@ def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
 
     Raises   CellError when the program has no value of a tap's name
     """
-    program = replace(program, source="", doc="", init={}, initial={}, declared={})
     taps = tuple(dict.fromkeys(taps))
-    tapped = replace(program, equations=tuple((name, program.tap(name)) for name in taps))
-    simple = copy_into(Graph(), program.nodes, simplest)
+    equations = tuple((name, program.tap(name)) for name in taps)
+    program = _stripped(program)
+    tapped = replace(program, equations=equations)
+    simple = copy_into(Graph(), program.nodes, _prepared)
     tapped = tapped.mapped(simple)
     stateful = _stateful(tapped, _delays(tapped))
     early = set(tapped.nodes) - stateful
@@ -143,7 +147,7 @@ def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
     delays = _delays(tapped)
     stateful = _stateful(tapped, delays)
     nodes = tapped.nodes
-    timed = {node for node in nodes if _depends(node, ("sequence", "tick", "state"))}
+    timed = timed_nodes(nodes)
     inner = [node for node in nodes if node.args]
     hoisted = [node for node in inner if node not in stateful and node in timed]
     step = [node for node in inner if node in stateful]
@@ -161,8 +165,30 @@ def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
         prelude=tuple(node for node in step if levels[node] == 0),
         stages=tuple(_stage([node for node in step if levels[node] == level]) for level in range(1, last + 1)),
         linear=_linear(tapped, stateful, delays),
+        axes=_axes(program),
         names=_names(program, {node: grouped[image] for node, image in simple.items() if image in grouped}),
     )
+
+
+def _stripped(program: Program) -> Program:
+    """The program without what no kernel depends on, so that cells that differ in it share their kernels."""
+    scalars = dict.fromkeys(program.scalars, 0.0)
+    return replace(program, name="", source="", doc="", init={}, initial={}, declared={}, axes={}, scalars=scalars)
+
+
+def _axes(program: Program) -> tuple[str, ...]:
+    shapes = [shape for _, shape in (*program.inputs, *program.states, *program.rows)]
+    return tuple(sorted({axis for shape in (*shapes, *(node.shape for node in program.nodes)) for axis in shape}))
+
+
+def _prepared(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
+    """The simplest form of a node; a diagonal map of what is computed is no product but multiplies each unit."""
+    if node.op == "product" and args[0]["structure"].name == "diagonal" and args[1].op != "sequence":
+        out = node.shape[0]
+        entries = graph.add("parameter", family=args[0]["family"], name=args[0]["name"], shape=(out,))
+        operand = args[1] if args[1].shape == (out,) else graph.add("raw", args[1], axis=out)
+        return graph.add("mul", entries, operand)
+    return simplest(graph, node, args)
 
 
 def _names(program: Program, image: Mapping[Node, Node]) -> dict[Node, str]:
@@ -200,10 +226,6 @@ def groups_of(program: Program) -> tuple[Group, ...]:
         )
         for nodes in families.values()
     )
-
-
-def _depends(root: Node, leaves: tuple[str, ...]) -> bool:
-    return any(node.op in leaves for node in reachable([root]))
 
 
 def _delays(program: Program) -> tuple[str, ...]:

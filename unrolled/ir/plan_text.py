@@ -15,7 +15,7 @@ from unrolled.ir.show import Scope, expression
 from unrolled.ir.structure import DENSE
 
 if TYPE_CHECKING:
-    from unrolled.ir.backward import Item
+    from unrolled.ir.backward import Contribution, Item
     from unrolled.ir.plan import Plan, Product
 
 
@@ -87,19 +87,26 @@ class _Backward:
         backward = self.plan.backward
         saved = [label(self.plan, original) for _, original in backward.saved]
         lines = [f"saved  {', '.join(saved) or 'nothing'}; states {', '.join(backward.kept_states) or 'none'}"]
-        for title, items in (
-            ("before the loop", backward.before),
-            ("reverse loop", backward.loop),
-            ("after it", backward.after),
-        ):
-            if items:
-                lines += [title, *(f"  {self.row(item)}" for item in items)]
+        lines += self.section("before the loop", backward.before)
+        for number, stage in enumerate(backward.loop):
+            lines += self.section(f"reverse stage {number}" if number else "reverse loop", stage.items)
+        lines += self.section("after it", backward.after)
         lines.append("cotangents")
         lines += [f"  d_{name}_before = {expression(node, self.scope)}" for name, node in backward.carried.items()]
         for leaf, node in backward.results.items():
-            name = leaf.symbol if leaf.op == "parameter" else leaf["name"]
-            lines.append(f"  d_{name} {'+=' if leaf.op == 'parameter' else '='} {expression(node, self.scope)}")
+            if leaf.op != "parameter":
+                lines.append(f"  d_{leaf['name']} = {expression(node, self.scope)}")
+        for group, parts in zip(self.plan.groups, backward.groups, strict=True):
+            lines += [f"  d_{group.family}.{group.key} += {self.contribution(part)}" for part in parts]
         return lines
+
+    def section(self, title: str, items: Iterable[Item]) -> list[str]:
+        rows = [f"  {self.row(item)}" for item in items]
+        return [title, *rows] if rows else []
+
+    def contribution(self, part: Contribution) -> str:
+        stacked = ", ".join("0" if node is None else expression(node, self.scope) for node in part.cotangents)
+        return f"[{stacked}]" if part.operand is None else f"outer([{stacked}], {expression(part.operand, self.scope)})"
 
     def row(self, item: Item) -> str:
         if isinstance(item, Node):

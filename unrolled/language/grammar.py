@@ -187,6 +187,10 @@ class _Reader:
                 f"cell '{self.name}': inputs and states are positional without default, hyperparameters "
                 f"stand after * and have one"
             )
+        every = [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+        for name in every:
+            if every.count(name) > 1:
+                raise CellError(f"cell '{self.name}': two arguments are called {name}")
         positional = [
             (argument.arg, self._annotation(argument.annotation) if argument.annotation else None)
             for argument in (*arguments.posonlyargs, *arguments.args)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
@@ -28,7 +30,7 @@ class SequenceLayer(nn.Module):
         self,
         x: Tensor | PackedSequence,
         state: Any = None,
-        lengths: Tensor | None = None,
+        lengths: Tensor | Sequence[int] | None = None,
         resets: Tensor | None = None,
         **more: Any,
     ) -> Any:
@@ -59,8 +61,9 @@ class SequenceLayer(nn.Module):
             more = {name: self._turn(value) for name, value in more.items()}
         time, batch = x.shape[:2]
         if lengths is not None:
-            lengths = sequence.check_lengths(lengths.to(x.device), time, batch)
+            lengths = sequence.check_lengths(torch.as_tensor(lengths, device=x.device), time, batch)
         self._check_resets(resets, time, batch)
+        resets = None if resets is None else resets.to(x.device)
         y, *rest = self.run(x, state, lengths, resets, **more)
         rest = [self._turn(value) if index > 0 else value for index, value in enumerate(rest)]
         return (y.transpose(0, 1) if self.batch_first else y, *rest)

@@ -23,7 +23,7 @@ def gradient_by_step(
     Shapes   x (time, batch, input); loss maps y (time, batch, output) to a number; parameter a name of
              `layer.named_parameters()`, such as "U.h"
              returns (time, *shape of the parameter), entry d from the uses d steps before
-    Raises   UsageError for a parameter that the layer does not have, or a layer that does not read time-major and forward
+    Raises   UsageError for a parameter that the layer does not have, or a layer that does not read forward, time-major
     """
     parameters = dict(layer.named_parameters())
     if parameter not in parameters:

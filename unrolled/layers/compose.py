@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,14 +13,21 @@ from unrolled.errors import ShapeError, UsageError
 from unrolled.layers.base import SequenceLayer
 
 
+def _check_time_major(layers: Iterable[nn.Module]) -> None:
+    for layer in layers:
+        if getattr(layer, "batch_first", False):
+            raise UsageError("layers inside another one are time-major: give batch_first to the outermost alone")
+
+
 class Stacked(SequenceLayer):
     """Layers one upon the other. What is no layer over sequences, such as a dropout, maps the output and has no state.
 
-    The state is a tuple with one entry a layer over sequences.
+    The state is a tuple with one entry a layer over sequences. Taps and further inputs are those of single layers.
     """
 
     def __init__(self, *layers: nn.Module, batch_first: bool = False):
         super().__init__(batch_first)
+        _check_time_major(layers)
         self.layers = nn.ModuleList(layers)
         carried = self._carried()
         if not carried:
@@ -48,7 +55,7 @@ class Stacked(SequenceLayer):
         finals = []
         for layer in self.layers:
             if isinstance(layer, SequenceLayer):
-                x, final = layer.run(x, next(states), lengths, resets)
+                x, final = layer(x, next(states), lengths, resets)
                 finals.append(final)
             else:
                 x = layer(x)
@@ -78,6 +85,7 @@ class Bidirectional(SequenceLayer):
         super().__init__(batch_first)
         if getattr(forward, "reverse", False) or not getattr(backward, "reverse", False):
             raise UsageError("the first layer of a bidirectional one reads forward, the second has reverse=True")
+        _check_time_major((forward, backward))
         if forward.input_size != backward.input_size:
             raise ShapeError(f"the directions have input sizes {forward.input_size} and {backward.input_size}")
         self.directions = nn.ModuleList([forward, backward])
@@ -89,10 +97,7 @@ class Bidirectional(SequenceLayer):
         if state is not None and len(state) != 2:
             raise ShapeError(f"the state has {len(state)} entries; a bidirectional layer has two, forward and backward")
         states = state if state is not None else (None, None)
-        results = [
-            layer.run(x, each, lengths, resets, **more)  # type: ignore[operator]
-            for layer, each in zip(self.directions, states, strict=True)
-        ]
+        results = [layer(x, each, lengths, resets, **more) for layer, each in zip(self.directions, states, strict=True)]
         joined = torch.cat([y for y, *_ in results], -1)
         finals = Directions(results[0][1], results[1][1])
         taps = [

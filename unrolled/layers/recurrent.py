@@ -28,8 +28,8 @@ class Recurrent(SequenceLayer):
     cell               a name, a Cell, or its equations as text or file; `hyperparameters` are the cell's own
     bias               False leaves out every bias of the cell
     reverse            read each sequence from its last valid step to its first
-    recurrent_dropout  share of what the recurrent maps read that is dropped in training, the same units at every step
-                       of a row (Gal & Ghahramani 2016)
+    recurrent_dropout  share of what maps read on the output's axis, of what comes from the states, that is dropped in
+                       training, the same units at every step of a row (Gal & Ghahramani 2016)
     learn_initial      make the initial state a parameter
     init               initial values of symbols or families, before the cell's own: a number, or the name of an
                        initialiser
@@ -92,7 +92,7 @@ class Recurrent(SequenceLayer):
         # A cell without parameters still has a type and a device.
         self.register_buffer("_empty", torch.empty(0, device=device, dtype=dtype), persistent=False)
         self.reset_parameters()
-        self.plan()
+        self._make_plans()
 
     def reset_parameters(self) -> None:
         """Draw the initial values: those given to the layer, else the cell's, else the family's."""
@@ -113,7 +113,10 @@ class Recurrent(SequenceLayer):
 
     def plan(self, taps: tuple[str, ...] = ()) -> Plan:
         """The plan that this layer runs in its present mode."""
-        masked = "masked" if self.training and self.recurrent_dropout > 0 else ""
+        return self._plan(self.training, taps)
+
+    def _plan(self, training: bool, taps: tuple[str, ...]) -> Plan:
+        masked = "masked" if training and self.recurrent_dropout > 0 else ""
         key = (masked, *taps)
         if key not in self._plans:
             program = self._program()
@@ -138,6 +141,8 @@ class Recurrent(SequenceLayer):
                  (time, batch, axis) by name
         Raises   ShapeError when an axis does not fit; CellError for a tap that the cell does not have
         """
+        if isinstance(taps, str):
+            raise ShapeError(f"taps is a tuple of names: taps=({taps!r},)")
         plan = self.plan(tuple(taps))
         x, inputs, precision = self._in_layer_type(x, inputs)
         sequences = self._sequences(plan.program, x, inputs, lengths)
@@ -151,7 +156,8 @@ class Recurrent(SequenceLayer):
             states,
             initial if resets is not None else [],
             [self._family(group.family).stored(group) for group in self.groups],
-            list(plan.program.scalars.values()),
+            list(self.cell.program.scalars.values()),
+            [self.sizes[axis] for axis in plan.axes],
             lengths,
             None if resets is None else resets.to(torch.bool),
             clock,
@@ -270,12 +276,7 @@ class Recurrent(SequenceLayer):
 
     def _mask(self, batch: int) -> Tensor:
         keep = 1 - self.recurrent_dropout
-        return (
-            torch.empty_like(self._like(), memory_format=torch.contiguous_format)
-            .new_empty(batch, self.output_size)
-            .bernoulli_(keep)
-            .div_(keep)
-        )
+        return self._like().new_empty(batch, self.output_size).bernoulli_(keep).div_(keep)
 
     def _program(self) -> Program:
         program = bind(self.cell.program, self.sizes)
@@ -302,7 +303,12 @@ class Recurrent(SequenceLayer):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         define_state(self._fields())
-        self.plan()
+        self._make_plans()
+
+    def _make_plans(self) -> None:
+        """Make the plans of both modes and their keys now: torch.compile cannot trace the making."""
+        for training in (False, True):
+            _ = self._plan(training, ()).key
 
     def extra_repr(self) -> str:
         """The cell and its sizes."""
@@ -311,7 +317,7 @@ class Recurrent(SequenceLayer):
 
 def _check_sizes(input_size: int, hidden_size: int, dropout: float) -> None:
     for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if not isinstance(size, int) or size < 1:
+        if type(size) is not int or size < 1:
             raise UsageError(f"{name} is a whole number above 0, not {size!r}")
     if not 0 <= dropout < 1:
         raise UsageError(f"recurrent_dropout is a share from 0 to below 1, not {dropout!r}")

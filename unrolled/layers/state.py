@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import namedtuple
 from typing import Any
 
+import torch
 from torch import Tensor
 
 CLOCK = "clock"
@@ -28,3 +29,7 @@ def make_state(fields: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
 def _restored(fields: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
     define_state(fields)
     return make_state(fields, values)
+
+
+# A state that was saved opens under torch.load's `weights_only`: it is rebuilt from names and tensors alone.
+torch.serialization.add_safe_globals([_restored])

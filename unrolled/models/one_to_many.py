@@ -62,7 +62,9 @@ class LanguageModel(nn.Module):
         try:
             scores, state = self(prompt[:, None])
             while True:
-                weights = torch.softmax(scores[-1, 0, 1:].double() / temperature, -1)
+                # The largest becomes 0, so that no temperature, however low, makes an infinity of it.
+                known = scores[-1, 0, 1:].double()
+                weights = torch.softmax((known - known.max()) / temperature, -1)
                 symbol = 1 + int(torch.multinomial(weights, 1, generator=generator))
                 yield symbol
                 scores, state = self(torch.tensor([[symbol]]), state)

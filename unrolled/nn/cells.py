@@ -33,7 +33,7 @@ class _OneStep(Planned, torch.nn.RNNCellBase):
         raise NotImplementedError
 
     def _make_plan(self) -> Plan:
-        return plan_of(self._mode, self.bias, self.input_size, self.hidden_size)
+        return plan_of(self._mode, self.bias, False)
 
     def _weights(self) -> list[Tensor]:
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")

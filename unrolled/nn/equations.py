@@ -54,10 +54,10 @@ class Planned:
 
 
 @cache
-def plan_of(mode: str, bias: bool, input_size: int, hidden_size: int, projection: int = 0) -> Plan:
-    """The plan of one layer in one direction; the same serves all layers, for nothing in it depends on a size."""
-    chosen = lstm_projected.configure(projection=projection) if projection else _CELLS[mode]
-    program = bind(chosen.program, {"input": input_size, "hidden": hidden_size, "projection": projection})
+def plan_of(mode: str, bias: bool, projected: bool) -> Plan:
+    """The plan of one layer in one direction; the same serves every layer, for nothing in it depends on a size."""
+    chosen = lstm_projected if projected else _CELLS[mode]
+    program = bind(chosen.program, {"input": 1, "hidden": 1, "projection": 1})
     plan = make_plan(program if bias else without_biases(program))
     # Computed here so that a compiler that traces the call finds it done.
     _ = plan.key
@@ -81,6 +81,7 @@ def run(
              x (time, batch, input); states, each (batch, hidden)
              returns y (time, batch, hidden), the final states
     """
+    sizes = {"input": x.shape[-1], "hidden": states[-1].shape[-1], "projection": states[0].shape[-1]}
     call = Call(
         sequences=[x],
         rows=[],
@@ -88,6 +89,7 @@ def run(
         restarts=[],
         parameters=_parameters(mode, weights),
         scalars=[],
+        sizes=[sizes[axis] for axis in plan.axes],
         lengths=lengths,
         reverse=reverse,
         precision=precision,

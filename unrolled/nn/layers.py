@@ -27,7 +27,7 @@ class _Layers(Planned, torch.nn.RNNBase):
         self._plan = self._make_plan()
 
     def _make_plan(self) -> Plan:
-        return plan_of(self.mode, self.bias, self.input_size, self.hidden_size, self.proj_size)
+        return plan_of(self.mode, self.bias, self.proj_size > 0)
 
     def flatten_parameters(self) -> None:
         """Do nothing: there is no flat copy of the weights to bring up to date."""

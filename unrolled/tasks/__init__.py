@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unrolled.errors import UsageError, did_you_mean
+from unrolled.errors import CellError, UsageError, did_you_mean
 from unrolled.options import LanguageModelOptions
 from unrolled.run import read
 from unrolled.tasks.language_model import LanguageModelRun, LanguageModelTask
@@ -17,8 +17,8 @@ def find(name: str) -> tuple[type[LanguageModelTask], type[LanguageModelOptions]
 
     Raises   UsageError for a task that is not there
     """
-    if name not in TASKS:
-        raise UsageError(f"there is no task {name!r}.{did_you_mean(name, TASKS)}")
+    if not isinstance(name, str) or name not in TASKS:
+        raise UsageError(f"there is no task {name!r}.{did_you_mean(str(name), TASKS)}")
     return TASKS[name]
 
 
@@ -28,5 +28,8 @@ def load(path: str | Path) -> LanguageModelRun:
     Raises   UsageError when it is no run, or is damaged
     """
     folder = read(Path(path))
-    _, _, run = find(folder.config.get("task", ""))
-    return run.opened(folder)
+    try:
+        _, _, run = find(folder.config.get("task", ""))
+        return run.opened(folder)
+    except (UsageError, CellError) as error:
+        raise type(error)(f"{error}\n  The run is {path}.") from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,33 @@ from torch.nn import functional
 
 from unrolled.cells import resolve
 from unrolled.data.text import Vocabulary, columns, read_text, windows
-from unrolled.errors import UsageError
+from unrolled.errors import UnrolledError, UsageError, did_you_mean
 from unrolled.language import Cell, parse
 from unrolled.models.one_to_many import LanguageModel
-from unrolled.options import LanguageModelOptions, check
+from unrolled.options import SEEDS, LanguageModelOptions, TrainingOptions, check, check_number
 from unrolled.run import RunFolder
 
 # The held-out text is read in this many pieces side by side, a fixed number so that figures compare.
 EVALUATION_ROWS = 16
 EVALUATION_WINDOW = 256
 IGNORED = -100
+CONFIGURATION = ("task", "model", "training")
 
 
 def build(options: LanguageModelOptions, cell: Cell, symbols: int) -> LanguageModel:
-    """A new model of these options."""
-    return LanguageModel(cell, symbols, options.hidden_size, options.layers, options.dropout, backend=options.backend)
+    """A new model of these options.
+
+    Raises   UnrolledError when it is too large for the memory
+    """
+    try:
+        return LanguageModel(
+            cell, symbols, options.hidden_size, options.layers, options.dropout, backend=options.backend
+        )
+    except (MemoryError, RuntimeError) as error:
+        raise UnrolledError(
+            f"a model with hidden_size {options.hidden_size} and {options.layers} layers cannot be made: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
 
 
 class LanguageModelTask:
@@ -40,8 +52,6 @@ class LanguageModelTask:
 
     def __init__(self, text: str, options: LanguageModelOptions):
         check(options)
-        if options.held_out >= 1:
-            raise UsageError(f"held_out is a share below 1, not {options.held_out}")
         cut = int(len(text) * (1 - options.held_out))
         self.options = options
         self.cell = resolve(options.cell)
@@ -50,16 +60,25 @@ class LanguageModelTask:
         self._columns = columns(self.vocabulary.encode(self.training_text), options.batch_size)
         if len(self._columns) < 2:
             raise UsageError(
-                f"{len(self.training_text)} characters to train on are too few for {options.batch_size} rows of 2"
+                f"the text has {len(text)} characters, {len(self.training_text)} of them to train on: too few for "
+                f"batch_size {options.batch_size}, whose rows need 2 or more each"
             )
         if len(self.held_out_text) < 2:
             raise UsageError(f"held_out {options.held_out} leaves {len(self.held_out_text)} characters to evaluate on")
         self.model = build(options, self.cell, len(self.vocabulary))
+        self._try_one_step()
 
     @classmethod
     def of_files(cls, data: Sequence[str | Path], options: LanguageModelOptions) -> LanguageModelTask:
         """The task of one or more UTF-8 files, read one after the other."""
         return cls("\n\n".join(read_text(Path(path)) for path in data), options)
+
+    @torch.no_grad()
+    def _try_one_step(self) -> None:
+        """Meet what cannot run, such as a cell that reads further inputs, before anything is made of it."""
+        self.model.eval()
+        self.model(self._columns[:1])
+        self.model.train()
 
     @property
     def steps_per_epoch(self) -> int:
@@ -106,15 +125,20 @@ class LanguageModelRun:
     def opened(cls, folder: RunFolder) -> LanguageModelRun:
         """The run that a folder holds.
 
-        Raises   UsageError when its weights do not fit its equations
+        Raises   UsageError when its configuration makes no sense or its weights do not fit
         """
         cell, vocabulary = parse(folder.cell), Vocabulary(folder.symbols)
-        options = LanguageModelOptions(**{**folder.config["model"], "cell": cell})
+        options = _configured(folder.config, cell)
         model = build(options, cell, len(vocabulary))
         try:
             model.load_state_dict(dict(folder.weights))
         except RuntimeError as error:
-            raise UsageError(f"the weights do not fit the equations: {str(error).splitlines()[-1].strip()}") from None
+            raise UsageError(
+                f"weights, equations, vocabulary and configuration do not fit together: "
+                f"{str(error).splitlines()[-1].strip()}"
+            ) from None
+        if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
+            raise UsageError("a weight is not a finite number")
         model.eval()
         return cls(cell, model, vocabulary, folder.config, list(folder.metrics))
 
@@ -130,19 +154,54 @@ class LanguageModelRun:
         loss = nats(self.model, self.vocabulary, text)
         return {"nats": loss, "bits": loss / math.log(2), "perplexity": math.exp(loss)}
 
-    def generate(self, prompt: str = "\n", length: int = 400, temperature: float = 1.0, seed: int = 0) -> str:
-        """`length` characters drawn after the prompt."""
+    def generate(self, prompt: str = "", length: int = 400, temperature: float = 1.0, seed: int = 0) -> str:
+        """`length` characters drawn after the prompt; a temperature below 1 keeps to the likely, one above 1 strays.
+
+        Raises   UsageError for a prompt with characters that the vocabulary lacks, or a number that makes no sense
+        """
+        check_number("temperature", temperature, {"above": 0})
+        check_number("length", length, {"from": 0})
+        check_number("seed", seed, SEEDS)
         generator = torch.Generator().manual_seed(seed)
-        drawn = self.model.generate(self.vocabulary.encode(prompt or "\n"), temperature, generator)
+        drawn = self.model.generate(self._prompt(prompt), temperature, generator)
         return "".join(self.vocabulary.symbols[number] for number in itertools.islice(drawn, length))
 
     def likeliest(self, prompt: str, count: int = 5) -> list[tuple[str, float]]:
         """The likeliest next characters after a prompt, with their probabilities."""
+        check_number("count", count, {"above": 0})
         with torch.no_grad():
             self.model.eval()
-            scores, _ = self.model(self.vocabulary.encode(prompt)[:, None])
+            scores, _ = self.model(self._prompt(prompt)[:, None])
         best = torch.softmax(scores[-1, 0], -1).topk(min(count, len(self.vocabulary)))
         return [(self.vocabulary.symbols[n], float(p)) for p, n in zip(best.values, best.indices, strict=True)]
+
+    def _prompt(self, text: str) -> Tensor:
+        """The numbers of a prompt, of the beginning of a line if it is empty."""
+        unknown = sorted(set(text) - set(self.vocabulary.symbols))
+        if unknown:
+            raise UsageError(f"the prompt has characters that the model was not trained on: {' '.join(unknown)}")
+        return self.vocabulary.encode(text or "\n")
+
+
+def _configured(config: Mapping[str, Any], cell: Cell) -> LanguageModelOptions:
+    """The options of the model that a configuration gives.
+
+    Raises   UsageError for a table or key that is missing or unknown, or a value of the wrong type
+    """
+    for name in config:
+        if name not in CONFIGURATION:
+            raise UsageError(f"config.toml has {name!r}, which is unknown.{did_you_mean(name, CONFIGURATION)}")
+    for table, kind in (("model", LanguageModelOptions), ("training", TrainingOptions)):
+        given, known = config.get(table), {option.name for option in fields(kind)}
+        if not isinstance(given, Mapping):
+            raise UsageError(f"config.toml has no table [{table}]")
+        for name in given:
+            if name not in known:
+                raise UsageError(
+                    f"config.toml has {name!r} in [{table}], which is unknown.{did_you_mean(name, known - set(given))}"
+                )
+        check(kind(**given))
+    return LanguageModelOptions(**{**config["model"], "cell": cell})
 
 
 @torch.no_grad()

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from unrolled.errors import UsageError, did_you_mean
-from unrolled.options import TrainingOptions
-from unrolled.run import claim
+from unrolled.options import TrainingOptions, check
+from unrolled.run import claim, release
 from unrolled.tasks import find
 from unrolled.tasks.language_model import LanguageModelRun
 from unrolled.training.loop import Event, Task, fit
@@ -37,7 +37,8 @@ def train(
 
     An interruption (Ctrl-C) ends the training and returns, and writes, what was learned so far.
 
-    Raises   UsageError for a task, file or option that is not there; nothing is written then
+    Raises   UsageError for a task, file, option or value that makes no sense, UnrolledError when training diverges;
+             nothing is written then
     """
     made_of, task_options, _ = find(task)
     known = {option.name: kind for kind in (task_options, TrainingOptions) for option in fields(kind)}
@@ -46,11 +47,11 @@ def train(
             raise UsageError(f"{task} has no option {name!r}.{did_you_mean(name, known)}")
     chosen = {kind: {n: v for n, v in options.items() if known[n] is kind} for kind in (task_options, TrainingOptions)}
     training = TrainingOptions(**chosen[TrainingOptions])
+    check(training)
     paths = [data] if isinstance(data, str | Path) else list(data)
     torch.manual_seed(training.seed)
     learner = made_of.of_files(paths, task_options(**chosen[task_options]))
-    if out is not None:
-        claim(Path(out))
+    made = [] if out is None else claim(Path(out))
     events = fit(learner, training)
     metrics = []
     try:
@@ -58,6 +59,9 @@ def train(
             metrics.append({"event": type(event).__name__.lower(), **asdict(event)})
     except KeyboardInterrupt:
         metrics.append({"event": "interrupted"})
+    except BaseException:
+        release(made)
+        raise
     run = learner.run({key: value for key, value in asdict(training).items() if value is not None}, metrics)
     if out is not None:
         run.save(out)

@@ -44,10 +44,13 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the optimiser. Loss in nats; `skipped` when loss or gradient were not finite and nothing changed."""
+    """One step of the optimiser. Loss in nats; `skipped` when loss or gradient were not finite and nothing changed.
+
+    `steps` is how many there will be, None until that is measured.
+    """
 
     number: int
-    steps: int
+    steps: int | None
     loss: float
     gradient_norm: float
     learning_rate: float
@@ -87,6 +90,9 @@ def fit(task: Task, options: TrainingOptions) -> Iterator[Event]:
         model.parameters(), options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
     )
     steps = options.epochs * task.steps_per_epoch
+    measured = options.minutes is None
+    if not measured:
+        steps = max(steps, MEASURED_STEPS)
     start = time.perf_counter()
     model.train()
     skipped = 0
@@ -107,15 +113,16 @@ def fit(task: Task, options: TrainingOptions) -> Iterator[Event]:
         else:
             state_before.value = None
         seconds = time.perf_counter() - start
-        yield Step(number, steps, value, norm, rate, seconds, skipped=not finite)
+        yield Step(number, steps if measured else None, value, norm, rate, seconds, skipped=not finite)
         if skipped > SKIPPED_AT_MOST:
             raise UnrolledError(
                 f"training diverged: {skipped} steps in a row had a loss or gradient that is not finite; "
                 f"a lower learning_rate or clip may help"
             )
         if number == MEASURED_STEPS and options.minutes is not None:
-            steps = max(number + 1, int(number * options.minutes * 60 / seconds))
-        if number == steps or number % math.ceil(steps / options.evaluations) == 0:
+            steps, measured = max(number, int(number * options.minutes * 60 / seconds)), True
+        # An evaluation among the steps that are measured would be counted with them.
+        if number == steps or (measured and number % math.ceil(steps / options.evaluations) == 0):
             yield Evaluation(number, steps, task.evaluate(), time.perf_counter() - start)
         if number >= steps:
             return

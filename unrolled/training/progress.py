@@ -23,24 +23,29 @@ def bar(events: Iterator[Event], task: Task, console: Console | None = None) -> 
         yield from _lines(events, task, console)
         return
     columns = (
-        BarColumn(bar_width=28),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} steps"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.fields[steps]}"),
         TextColumn("{task.fields[loss]}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     mean: float | None = None
     held_out = ""
-    with Progress(*columns, console=console, transient=False) as progress:
-        shown = progress.add_task("training", total=None, loss="", rate="")
+    with Progress(*columns, console=console, expand=True) as progress:
+        shown = progress.add_task("training", total=None, steps="", loss="", rate="")
         for event in events:
             if isinstance(event, Step):
                 mean = _running(mean, event)
-                loss = f"{_bits(mean)} bits{held_out}" if mean is not None else ""
-                rate = f"{event.number * task.per_step / event.seconds:,.0f} {task.unit}/s"
-                progress.update(shown, total=event.steps, completed=event.number, loss=loss, rate=rate)
             else:
                 held_out = f", held out {_bits(event.loss)}"
+            progress.update(
+                shown,
+                total=event.steps,
+                completed=event.number,
+                steps=f"{event.number}{f'/{event.steps}' if event.steps else ''} steps",
+                loss=f"{_bits(mean)} bits{held_out}" if mean is not None else "",
+                rate=f"{event.number * task.per_step / event.seconds:,.0f} {task.unit}/s",
+            )
             yield event
 
 
