@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import time
 from collections.abc import Callable
+
+os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # so that the time to compile is that of a first run
 
 import torch
 

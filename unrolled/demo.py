@@ -23,7 +23,7 @@ from unrolled.training.progress import bar
 
 MINUTES = 2.5
 SHORTEST_DROPPED = 40
-PROMPT = "The built-in functio"
+PROMPT = "The value of the "
 
 
 @cell(init={"b.f": 1.0})

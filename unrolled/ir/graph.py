@@ -81,10 +81,13 @@ def again(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
     return graph.add(node.op, *args, **dict(node.attributes))
 
 
-def reachable(roots: Iterable[Node]) -> list[Node]:
-    """Every node that the roots depend on, roots included, arguments first, each where it is first needed."""
+def reachable(roots: Iterable[Node], seen: set[Node] | None = None) -> list[Node]:
+    """Every node that the roots depend on, roots included, arguments first, each where it is first needed.
+
+    seen   nodes to leave out; what is found is added to it
+    """
     order: list[Node] = []
-    seen: set[Node] = set()
+    seen = set() if seen is None else seen
     stack = [(root, False) for root in reversed(list(roots))]
     while stack:
         node, done = stack.pop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from unrolled.ir.graph import Node, users
+from unrolled.ir.graph import Node, reachable, users
 from unrolled.ir.program import Program
 from unrolled.ir.show import Scope
 
@@ -50,25 +50,10 @@ def _with_long_values(program: Program) -> Equations:
     found: Equations = []
     seen: set[Node] = set()
     for name, root in (*program.equations, *(("", node) for node in program.results)):
-        found += [(names.numbered("value"), node) for node in _unseen(root, seen) if node in long]
+        found += [(names.numbered("value"), node) for node in reachable([root], seen) if node in long]
         if name:
             found.append((name, root))
     return found
-
-
-def _unseen(root: Node, seen: set[Node]) -> list[Node]:
-    """What the root depends on and is not `seen` yet, arguments first; marks it seen."""
-    order: list[Node] = []
-    stack = [(root, False)]
-    while stack:
-        node, done = stack.pop()
-        if done:
-            order.append(node)
-        elif node not in seen:
-            seen.add(node)
-            stack.append((node, True))
-            stack.extend((arg, False) for arg in reversed(node.args))
-    return order
 
 
 def _lost(program: Program) -> list[Node]:
