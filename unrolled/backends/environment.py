@@ -181,20 +181,21 @@ class Environment:
         return _assign(node, lambda values: run(*(values[arg] for arg in args)))
 
     def _accumulation(self, item: Accumulation) -> Instruction:
-        structure, precision = item.maps[0]["structure"], self.call.precision
-        weights, multiply = self.stacked(item.maps), MAPS[structure.name].transposed
-        (only, *others) = item.cotangents
-
         def run(values: Values) -> Tensor:
-            joined = values[only]
-            if others:
+            joined = values[item.cotangents[0]]
+            if len(item.cotangents) > 1:
                 joined = self.joined[item.cotangents] = torch.cat([values[node] for node in item.cotangents], -1)
-            total = multiply(structure, weights, joined, precision)
-            for node in item.rest:
-                total = total + values[node]
-            return total
+            return self.accumulated(item, joined, values)
 
         return _assign(item.node, run)
+
+    def accumulated(self, item: Accumulation, joined: Tensor, values: Values) -> Tensor:
+        """Stacked cotangents times stacked maps, transposed, and what is added to it."""
+        structure = item.maps[0]["structure"]
+        total = MAPS[structure.name].transposed(structure, self.stacked(item.maps), joined, self.call.precision)
+        for node in item.rest:
+            total = total + values[node]
+        return total
 
 
 def _assign(node: Node, run: Callable[[Values], Tensor]) -> Instruction:

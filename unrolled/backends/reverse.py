@@ -10,7 +10,7 @@ from torch import Tensor
 from unrolled.backends import Cotangents, Gradients
 from unrolled.backends.environment import Environment, Values, columns_of, histories_of
 from unrolled.backends.maps import MAPS
-from unrolled.ir.backward import Contribution
+from unrolled.ir.backward import Accumulation, Contribution
 from unrolled.ir.graph import Node, reachable
 from unrolled.ir.plan import Group
 from unrolled.ir.structure import DENSE, Structure
@@ -21,7 +21,7 @@ def restore(environment: Environment, outputs: Sequence[Tensor], saved: Sequence
     plan, call, values = environment.plan, environment.call, environment.values
     program, backward = plan.program, plan.backward
     output = program.states[0][0]
-    for (node, _), value in zip(backward.saved, saved, strict=False):
+    for (node, _), value in zip(backward.saved, saved[: len(backward.saved)], strict=True):
         values[node] = value
     others = histories_of(plan)
     new = {output: environment.read(outputs[0])}
@@ -118,18 +118,23 @@ class Reverse:
         made: set[tuple[Node | None, ...]] = {
             item.cotangents for stage in self.plan.loop for item in stage.products if len(item.cotangents) > 1
         }
-        return made & {part.cotangents for parts in self.parts for part in parts}
+        read = {part.cotangents for parts in self.parts for part in parts}
+        sums = [item for item in self.plan.after if isinstance(item, Accumulation) and item.node in self.needed]
+        return made & (read | {item.cotangents for item in sums})
 
     def _read_alone(self, joined: Iterable[tuple[Node | None, ...]]) -> list[Node]:
         """The loop values that are read one by one after it."""
         read: set[Node | None] = {node for node in self.needed if node.args == ()}
+        whole = set(joined)
         for item in self.plan.after:
-            if (item if isinstance(item, Node) else item.node) in self.needed:
-                read.update(item.args if isinstance(item, Node) else (*item.cotangents, *item.rest))
+            if isinstance(item, Node):
+                read.update(item.args if item in self.needed else ())
+            elif item.node in self.needed:
+                read.update((*item.rest, *(() if item.cotangents in whole else item.cotangents)))
         for parts in self.parts:
             for part in parts:
                 read.add(part.operand)
-                read.update(() if part.cotangents in set(joined) else part.cotangents)
+                read.update(() if part.cotangents in whole else part.cotangents)
         read |= set(self.roots)
         return [node for node in self.plan.kept if node in read]
 
@@ -145,9 +150,12 @@ class Reverse:
         return value if mask is None else torch.where(mask[step], value, value.new_zeros(()))
 
     def _after(self) -> None:
-        for item in self.plan.after if self.environment.time else ():
-            if (item if isinstance(item, Node) else item.node) in self.needed:
-                self.environment.instruction(item)(self.environment.values)
+        environment, values = self.environment, self.environment.values
+        for item in self.plan.after if environment.time else ():
+            if isinstance(item, Accumulation) and item.node in self.needed and item.cotangents in environment.joined:
+                values[item.node] = environment.accumulated(item, environment.joined[item.cotangents], values)
+            elif (item if isinstance(item, Node) else item.node) in self.needed:
+                environment.instruction(item)(values)
 
     def _passed(self, op: str, index: int) -> list[Tensor | None]:
         """The gradients of the inputs, or of the row values."""
