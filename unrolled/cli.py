@@ -120,6 +120,7 @@ def show(
     from unrolled.cells import resolve
     from unrolled.ir.gradient import gradient_text
     from unrolled.ir.graph import listing
+    from unrolled.ir.plan_text import plan_text
     from unrolled.ir.show import display_names
     from unrolled.ir.summary import summary, typical_plan
 
@@ -135,7 +136,7 @@ def show(
     if gradient:
         parts.append(gradient_text(program))
     if plan:
-        parts.append(str(typical_plan(program)))
+        parts.append(plan_text(typical_plan(program)))
     parts = parts or [chosen.text, summary(program)]
     print("\n\n".join(part.strip("\n") for part in parts))
 

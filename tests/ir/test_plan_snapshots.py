@@ -11,6 +11,7 @@ from tests.ir.hard_cells import HARD_CELLS
 from tests.ir.numeric import SIZES
 from unrolled.cells import all_cells
 from unrolled.ir.plan import make_plan
+from unrolled.ir.plan_text import plan_text
 from unrolled.ir.program import bind
 
 FOLDER = Path(__file__).parent / "snapshots"
@@ -20,7 +21,7 @@ CELLS = {cell.name: cell for cell in [*HARD_CELLS, *(all_cells()[name] for name 
 @pytest.mark.parametrize("name", CELLS)
 def test_the_plan_of_a_hard_cell_is_as_it_was_agreed(name):
     program = CELLS[name].program
-    text = str(make_plan(bind(program, {**SIZES, **program.axes})))
+    text = plan_text(make_plan(bind(program, {**SIZES, **program.axes})))
     file = FOLDER / f"{name}.txt"
     if os.environ.get("UNROLLED_UPDATE_SNAPSHOTS"):
         file.write_text(text, encoding="utf-8")

@@ -16,7 +16,6 @@ from unrolled.ir.backward import Backward, backward_of, timed_nodes
 from unrolled.ir.gradient import differentiate
 from unrolled.ir.graph import Graph, Node, copy_into, reachable
 from unrolled.ir.ops import OPERATIONS, Shape
-from unrolled.ir.plan_text import plan_text
 from unrolled.ir.program import Program, loads
 from unrolled.ir.regroup import regroup_into
 from unrolled.ir.simplify import simplest
@@ -117,9 +116,6 @@ class Plan:
             found += stage.reductions
             found += stage.elementwise
         return tuple(found)
-
-    def __str__(self) -> str:
-        return plan_text(self)
 
 
 @cache

@@ -7,16 +7,13 @@ before the step is h_before; d_h is the cotangent of h that comes into the rever
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from unrolled.ir.backward import Contribution, Item
 from unrolled.ir.graph import Node
 from unrolled.ir.ops import Shape
+from unrolled.ir.plan import Plan, Product
 from unrolled.ir.show import Scope, expression
 from unrolled.ir.structure import DENSE
-
-if TYPE_CHECKING:
-    from unrolled.ir.backward import Contribution, Item
-    from unrolled.ir.plan import Plan, Product
 
 
 def plan_text(plan: Plan) -> str:
