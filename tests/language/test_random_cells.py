@@ -17,7 +17,12 @@ from unrolled.ir.program import loads, verify_program
 from unrolled.ir.simplify import simplest
 from unrolled.language import Cell, parse
 
-few = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+few = settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 def by_python(text: str) -> Cell:

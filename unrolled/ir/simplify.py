@@ -40,7 +40,7 @@ def simplest(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
             if constants[one] == 0 and args[other].shape == node.shape:
                 return args[other]
             if args[other].op == "neg" and args[other].shape == args[one].shape == node.shape:
-                return graph.add("sub", args[one], args[other].args[0])
+                return _simplest_of(graph, "sub", args[one], args[other].args[0])
     if node.op == "sub" and constants[1] == 0 and args[0].shape == node.shape:
         return args[0]
     if node.op == "mul":
@@ -48,14 +48,17 @@ def simplest(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
             if constants[one] == 1 and args[other].shape == node.shape:
                 return args[other]
             if constants[one] == -1 and args[other].shape == node.shape:
-                return graph.add("neg", args[other])
+                return _simplest_of(graph, "neg", args[other])
             if args[one].op == "neg" and args[one].shape == node.shape:
                 inner = args[one].args[0]
-                factors = (inner, args[other]) if one == 0 else (args[other], inner)
-                product = simplest(graph, graph.add("mul", *factors), factors)
-                return simplest(graph, graph.add("neg", product), (product,))
+                product = _simplest_of(graph, "mul", *((inner, args[other]) if one == 0 else (args[other], inner)))
+                return _simplest_of(graph, "neg", product)
     if node.op == "div" and constants[1] == 1:
         return args[0]
     if node.op == "neg" and args[0].op == "neg":
         return args[0].args[0]
     return again(graph, node, args)
+
+
+def _simplest_of(graph: Graph, op: str, *args: Node) -> Node:
+    return simplest(graph, graph.add(op, *args), args)
