@@ -73,6 +73,7 @@ Event = Step | Evaluation
 MEASURED_STEPS = 20
 WARM_UP = 0.05
 SKIPPED_AT_MOST = 10
+OVERRUN = 1.3
 
 
 def fit(task: Task, options: TrainingOptions) -> Iterator[Event]:
@@ -121,6 +122,8 @@ def fit(task: Task, options: TrainingOptions) -> Iterator[Event]:
             )
         if number == MEASURED_STEPS and options.minutes is not None:
             steps, measured = max(number, int(number * options.minutes * 60 / seconds)), True
+        if measured and options.minutes is not None and seconds > OVERRUN * options.minutes * 60:
+            steps = number  # the machine has become slower than when it was measured
         # An evaluation among the steps that are measured would be counted with them.
         if number == steps or (measured and number % math.ceil(steps / options.evaluations) == 0):
             yield Evaluation(number, steps, task.evaluate(), time.perf_counter() - start)
