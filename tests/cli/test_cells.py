@@ -1,0 +1,18 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from unrolled.cells import all_cells
+from unrolled.cli import main
+
+
+def test_cells_are_listed_as_a_table_and_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["cells", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["cells"]
+    assert [row["name"] for row in rows] == list(all_cells())
+    assert rows[[row["name"] for row in rows].index("lstm")]["states"] == ["h", "c"]
+    assert main(["cells"]) == 0
+    table = capsys.readouterr().out
+    assert all(f"{row['name']} " in table and row["parameters"] in table for row in rows)
