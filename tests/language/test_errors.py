@@ -83,11 +83,8 @@ CASES = {
     "a function of math": Case(
         "g = math.sin(h)", "math.sin(h)", CellError, "h has no number yet.*sigmoid, tanh", text=False
     ),
-    "a function of numpy": Case(
-        "g = np.tanh(h)", "np.tanh(h)", CellError, "operations of a cell are .*tanh", text=False
-    ),
     "a function of torch": Case(
-        "g = torch.tanh(h)", "torch.tanh(h)", CellError, "operations of a cell are", text=False
+        "g = torch.cos(h)", "torch.cos(h)", CellError, "operations of a cell are .*tanh", text=False
     ),
     "an array": Case(
         "g = h * np.ones(3)",
@@ -161,12 +158,6 @@ CASES = {
     "an endless number": Case("g = h * 1e999", "h * 1e999", CellError, "a constant is a finite number"),
     "an epsilon": Case(
         "g = layer_norm(h, epsilon=0)", "layer_norm(h, epsilon=0)", CellError, "epsilon is a small positive"
-    ),
-    "a state that is not returned": Case(
-        "return h", "return h", CellError, "its next states in order, 2 here: h, c; c is not returned", None, "x, h, c"
-    ),
-    "too many values returned": Case(
-        "return h, h", "return h, h", CellError, "its next states in order, 1 here: h", None
     ),
     "a state that no equation reads": Case(
         "return h, c",
@@ -243,7 +234,7 @@ TEXT_ONLY = {
     "a misspelt operation": ("g = tahn(h)", "tahn", r"unknown operation tahn\. Did you mean tanh\?"),
     "an unknown name": ("g = hh * 2", "hh", r"hh has no value\. Did you mean h\?"),
     "a library": ("g = math.sin(h)", "math.sin(h)", "the language has no such expression"),
-    "a method": ("g = h.tanh()", "h.tanh()", "the language has no such expression"),
+    "a method": ("g = h.cos()", "h.cos()", "the language has no such expression"),
     "a condition": ("g = h if h > 0 else x", "h if h > 0 else x", "the language has no such expression"),
     "an underscore": ("g = W._g @ x", "W._g", "does not begin with an underscore"),
 }
@@ -256,14 +247,6 @@ def test_what_the_grammar_has_not_is_shown_at_its_place(name):
     with pytest.raises(CellError, match=says) as caught:
         parse(case.source())
     assert str(caught.value).startswith(case.expected())
-
-
-@pytest.mark.parametrize("returned", ["0", "b.h", "'h'", "None"])
-def test_a_next_state_that_is_no_value_is_refused(returned, tmp_path):
-    source = f"@cell\ndef mine(x, h):\n    return {returned}\n"
-    for read in (parse, lambda text: _as_function(text, tmp_path)):
-        with pytest.raises(CellError, match=r"in cell 'mine':\n    return .*\n.*~|the language has no such expression"):
-            read(source)
 
 
 def test_a_value_too_long_to_print_is_called_this_value():

@@ -44,6 +44,11 @@ HEAD = {
     ),
     "a source that is no text": ("(source=1)", "x, h", "source is a text, not 1"),
     "an init that is no dictionary": ("(init=1)", "x, h", "init is a dictionary by name, not 1"),
+    "an unknown initialiser": (
+        "(init={'W': 'gloro'})",
+        "x, h",
+        r"init gives 'W' 'gloro', which is no initialiser\. Did you mean glorot\?",
+    ),
     "an initial value that is no number": ("(initial={'h': 'one'})", "x, h", "initial gives 'h' a number, not 'one'"),
     "an axis that nothing names": (
         "(axes={'V.f': 'contxt'})",
@@ -63,6 +68,8 @@ HEAD = {
         "x, h: State[3]",
         r"State\[…\] takes the name of an axis, or \(\) for a number, not 3",
     ),
+    "a quoted annotation that is none": ("", "x, h: 'Stat[3]'", "annotate with State"),
+    "a quoted annotation that cannot be read": ("", "x, h: 'State['", "annotate with State"),
     "an unknown axis": (
         "",
         "x, h, c: State['contxt'], *, context=3",

@@ -150,8 +150,24 @@ REFUSED: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
     "lengths-batch": ({"lengths": torch.tensor([1, 2])}, ShapeError, r"lengths is \(2,\); expected \(batch,\)"),
     "resets": ({"resets": torch.zeros(3, 4)}, ShapeError, r"resets is \(3, 4\); expected \(time, batch\), here \(4, 3"),
     "unknown-input": ({"dt": X}, ShapeError, "cell 'lstm' has no input 'dt'"),
+    "misspelt-argument": ({"length": [4, 3, 1]}, ShapeError, r"has no input 'length'\. Did you mean lengths\?"),
+    "numpy-x": ({"x": X.numpy()}, ShapeError, r"x is a numpy array; give a tensor: torch\.from_numpy\("),
+    "nested-x": ({"x": X.tolist()}, ShapeError, r"x is a list; give a tensor: torch\.tensor\("),
+    "tensors-x": ({"x": list(X)}, ShapeError, r"or torch\.nn\.utils\.rnn\.pad_sequence\(…\) where it holds tensors"),
+    "pair-x": ({"x": (X, None)}, ShapeError, "x is a tuple; a layer returns y and its state: give y alone, or join"),
+    "text-x": ({"x": "text"}, ShapeError, "x is of type str; expected a tensor"),
+    "numpy-state": ({"state": (GOOD, GOOD.numpy())}, ShapeError, "state c is a numpy array; give a tensor"),
+    "number-state": ({"state": (GOOD, 0.0)}, ShapeError, "state c is of type float; expected a tensor"),
+    "numpy-resets": ({"resets": X[..., 0].numpy()}, ShapeError, "resets is a numpy array; give a tensor"),
     "unknown-tap": ({"taps": ("q",)}, CellError, "cell 'lstm' has no value named 'q'. There is: c, f, g, h, i, o"),
 }
+
+
+@pytest.mark.parametrize("lengths", [torch.tensor([4, 3, 1]), [4, 3, 1], (4, 3, 1)], ids=["tensor", "list", "tuple"])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_lengths_in_the_place_of_the_state_are_refused(name: str, lengths: Any) -> None:
+    with pytest.raises(ShapeError, match=r"second argument is the state; .* by name: layer\(x, lengths=lengths\)"):
+        NETWORKS[name]()(X, lengths)
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -171,6 +187,8 @@ def test_further_inputs_that_do_not_fit_are_refused_in_words() -> None:
         layer(X, dt=X[..., 0], dtt=X)
     with pytest.raises(ShapeError, match=r"dt is \(3, 3, 1\); expected \(time, batch, axis\), here \(4, 3, 1\)"):
         layer(X, dt=X[:3, :, 0])
+    with pytest.raises(ShapeError, match=r"dt is a numpy array; give a tensor: torch\.from_numpy"):
+        layer(X, dt=X[..., 0].numpy())
     with pytest.raises(ShapeError, match=r"dt is torch.float32, the layer is torch.float64"):
         layer(X, dt=X[..., 0].float())
 
@@ -184,6 +202,14 @@ def test_further_inputs_that_do_not_fit_are_refused_in_words() -> None:
         ({"recurrent_dropout": 1.0}, r"recurrent_dropout is a share from 0 to below 1, not 1\.0"),
         ({"recurrent_dropout": -0.1}, "recurrent_dropout is a share"),
         ({"cell": "lstn"}, "there is no cell 'lstn'. Did you mean lstm"),
+        ({"cell": lambda x, h: h}, "the function <lambda> is no cell yet: decorate it with @cell"),
+        ({"cell": torch.nn.LSTM}, r"give a cell's name, such as 'lstm', or use unrolled\.nn\.LSTM"),
+        ({"num_layers": 2}, r"Recurrent takes no num_layers: stack layers, Stacked\(.*deep\("),
+        ({"bidirectional": True}, r"Recurrent takes no bidirectional: join two layers, Bidirectional\("),
+        ({"dropout": 0.1}, "Recurrent takes no dropout: put it between layers, .* or give recurrent_dropout"),
+        ({"return_sequences": True}, "Recurrent takes no return_sequences: y always has every step"),
+        ({"batch_size": 8}, "Recurrent takes no batch_size: leave it out"),
+        ({"batchfirst": True}, "Recurrent has no option 'batchfirst', .* Did you mean batch_first"),
         ({"init": {"U.q": 0.0}}, "init names 'U.q', which is no symbol of the cell"),
         ({"init": {"W": "gloro"}}, "there is no initialiser 'gloro'. Did you mean glorot"),
     ],
@@ -192,6 +218,13 @@ def test_further_inputs_that_do_not_fit_are_refused_in_words() -> None:
 def test_options_that_do_not_fit_are_refused_in_words(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):
         Recurrent(**{"cell": "lstm", "input_size": 3, "hidden_size": 4, **options})
+
+
+def test_a_hyperparameter_may_be_called_like_an_option_of_another_library() -> None:
+    text = "@cell\ndef own(x, h, *, dropout=0.5):\n    h = tanh(W.h @ x + dropout * h)\n    return h\n"
+    assert Recurrent(text, 3, 4, dropout=0.25).cell.hyperparameters["dropout"] == 0.25
+    with pytest.raises(UsageError, match=r"and cell 'own' no such hyperparameter\. Did you mean dropout"):
+        Recurrent(text, 3, 4, droput=0.25)
 
 
 def test_sizes_that_a_structure_does_not_allow_are_refused() -> None:

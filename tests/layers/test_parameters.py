@@ -14,7 +14,7 @@ from torch.nn.utils import parametrizations, prune
 
 from tests.conformance.networks import CELLS, NAMES, assert_close, batch_for, layer_of, run
 from unrolled.errors import UsageError
-from unrolled.language import parse
+from unrolled.language import parse, signature
 from unrolled.layers import Recurrent
 from unrolled.layers.initialise import INITIALISERS
 
@@ -135,6 +135,10 @@ def test_a_parametrised_and_a_pruned_map_are_what_runs() -> None:
     torch.testing.assert_close(plain.U["h"] @ plain.U["h"].T, torch.eye(4))
     y.sum().backward()
     assert plain.U.parametrizations.h.original.grad is not None
+
+
+def test_the_language_knows_every_initialiser_by_name() -> None:
+    assert tuple(INITIALISERS) == signature.INITIALISERS
 
 
 def test_maps_are_drawn_by_name() -> None:

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 from functools import cache
 from pathlib import Path
+from types import FunctionType
 
 from unrolled.errors import CellError, UsageError, did_you_mean
 from unrolled.language import Cell, parse, parse_all
@@ -45,6 +46,8 @@ def resolve(cell: str | Cell) -> Cell:
     """
     if isinstance(cell, Cell):
         return cell
+    if not isinstance(cell, str):
+        raise UsageError(_no_cell(cell))
     if "\n" in cell or cell.lstrip().startswith("@"):
         return parse(cell)
     path, _, name = cell.rpartition(":") if not _is_path(cell) else (cell, "", "")
@@ -53,6 +56,16 @@ def resolve(cell: str | Cell) -> Cell:
     if not cell.strip():
         raise UsageError("no cell is named. `unrolled cells` lists them all.")
     return get(cell)
+
+
+def _no_cell(given: object) -> str:
+    """The message for what is neither a cell nor a text."""
+    name = getattr(given, "__name__", type(given).__name__)
+    if isinstance(given, FunctionType):
+        return f"the function {name} is no cell yet: decorate it with @cell"
+    if getattr(given, "__module__", "") == "torch.nn.modules.rnn":
+        return f"torch's {name} is no cell: give a cell's name, such as 'lstm', or use unrolled.nn.{name}"
+    return f"a cell is a name, such as 'lstm', a Cell, or equations as text or file, not {given!r}"
 
 
 def _is_path(text: str) -> bool:

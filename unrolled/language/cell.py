@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import dis
 import inspect
 import linecache
@@ -15,6 +16,8 @@ from unrolled.errors import CellError, Place, UnrolledError, at, did_you_mean
 from unrolled.ir import latex, show
 from unrolled.ir.program import Initial, Program
 from unrolled.ir.structure import Structure
+from unrolled.language.finish import finish
+from unrolled.language.foreign import foreign_call
 from unrolled.language.signature import Axis, Options, Signature
 from unrolled.language.trace import Trace
 from unrolled.language.values import Value, language_operations, tracing
@@ -136,7 +139,7 @@ def cell_from_function(function: Callable[..., Any], keywords: Mapping[str, Any]
     name = function.__name__
     if not name.isidentifier():
         raise CellError("a cell has a name: write it as a function, def name(x, h), not as a lambda")
-    options = Options.of(name, keywords, _first_sentence(function.__doc__))
+    options = Options.of(name, keywords, first_sentence(function.__doc__))
     positional: list[tuple[str, Any]] = []
     defaults: dict[str, Any] = {}
     for parameter in _parameters(name, function):
@@ -180,11 +183,13 @@ def _trace_function(function: Callable[..., Any], signature: Signature, options:
             raise
         except Exception as error:
             place = watcher.place_of(error)
-            operations = ", ".join(language_operations())
-            message = f"{type(error).__name__}: {error}\n  The operations of a cell are {operations}."
+            message = foreign_call(place, {**vars(builtins), **function.__globals__}) or (
+                f"{type(error).__name__}: {error}\n  The operations of a cell are {', '.join(language_operations())}."
+            )
             raise CellError(at(place, message)) from error
         watcher.observe()
-        return trace.finish(signature, results if isinstance(results, tuple) else (results,), options)
+        returned = () if results is None else results if isinstance(results, tuple) else (results,)
+        return finish(trace, signature, returned, options)
 
 
 class _Watcher:
@@ -252,7 +257,8 @@ class _Watcher:
         return None
 
 
-def _first_sentence(doc: str | None) -> str:
+def first_sentence(doc: str | None) -> str:
+    """The first paragraph of a docstring, in one line."""
     return inspect.cleandoc(doc).split("\n\n")[0].replace("\n", " ").strip() if doc else ""
 
 

@@ -104,6 +104,9 @@ class Options:
             for name, item in (value or {}).items():
                 if not isinstance(name, str) or not _FITS[key](item):
                     raise CellError(f"cell '{cell}': {key} gives {name!r} {_KINDS[key]}, not {item!r}")
+                if key == "init" and isinstance(item, str) and item not in INITIALISERS:
+                    hint = did_you_mean(item, INITIALISERS)
+                    raise CellError(f"cell '{cell}': init gives {name!r} {item!r}, which is no initialiser.{hint}")
         return cls(doc=doc, cell=cell, **keywords)
 
     def resolved_structure(self, static: Mapping[str, Any]) -> dict[str, Structure]:
@@ -126,6 +129,8 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
+# By name, for the layers to draw; held against theirs by a test, as the language loads no torch.
+INITIALISERS = ("glorot", "orthogonal", "identity", "uniform", "normal", "zeros", "ones")
 _FITS: dict[str, Callable[[object], bool]] = {
     "init": lambda value: isinstance(value, str) or _is_number(value),
     "initial": _is_number,

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from numbers import Real
 from typing import Any, NoReturn, TypeVar
 
-from unrolled.errors import CellError, Place, ShapeError, at, did_you_mean
+from unrolled.errors import CellError, Place, ShapeError, at
 from unrolled.ir.graph import Graph, Node
-from unrolled.ir.naming import ARGUMENTS, printable
 from unrolled.ir.ops import Shape
-from unrolled.ir.program import Program, verify_program
 from unrolled.ir.show import Scope, Unnamed, expression
 from unrolled.ir.structure import DENSE, Structure
-from unrolled.language.signature import Options, Signature, axes_text, no_axis
+from unrolled.language.signature import Signature, axes_text, no_axis
 from unrolled.language.values import FAMILIES, Symbol, Value
 
 T = TypeVar("T")
@@ -197,97 +195,10 @@ class Trace:
     def _written(self, operand: object) -> str:
         return _bracket(self.text(operand.node)) if isinstance(operand, Value) else str(operand)
 
-    def finish(self, signature: Signature, results: tuple[object, ...], options: Options) -> Program:
-        """The program of what was recorded.
-
-        Raises   CellError or ShapeError when a state is not returned, not used, or returned on another axis, and when
-                 an option names a symbol that the cell does not have
-        """
-        states = signature.states
-        if len(results) != len(states):
-            named = ", ".join(name for name, _ in states)
-            missing = [name for name, _ in states[len(results) :]]
-            extra = f"; {', '.join(missing)} is not returned" if missing else ""
-            self.fail(f"a cell returns its next states in order, {len(states)} here: {named}{extra}.")
-        nodes: list[Node] = []
-        for (name, shape), value in zip(states, results, strict=True):
-            if not isinstance(value, Value):
-                self.fail(f"the next value of state {name} is {value!r}, which is no value of the cell")
-            if value.node.shape != shape:
-                self.fail(
-                    f"state {name} is {axes_text(shape)}, the value returned for it, {self.text(value.node)}, is "
-                    f"{axes_text(value.node.shape)}.",
-                    ShapeError,
-                )
-            nodes.append(value.node)
-        program = Program(
-            name=self.name,
-            inputs=signature.inputs,
-            states=states,
-            equations=tuple(self.equations),
-            results=tuple(nodes),
-            scalars=signature.scalars,
-            axes=signature.axes,
-            initial=options.initial,
-            init=_written_out(options.init, self.symbols),
-            declared=_written_out(self.declared, self.symbols),
-            source=options.source,
-            doc=options.doc,
-        )
-        program = printable(program).canonical()
-        self._check_used(program, options)
-        verify_program(program)
-        return program
-
-    def _check_used(self, program: Program, options: Options) -> None:
-        inside = [arg for node in program.nodes for arg in node.args]
-        inside += [node for (name, _), node in zip(program.states, program.results, strict=True) if name != _leaf(node)]
-        read = {_leaf(node) for node in inside}
-        for name, _ in program.states[1:]:
-            if name not in read:
-                self.fail(f"state {name} is never used: no equation reads it. Remove it, or use it.")
-        for name, _ in program.inputs:
-            if name not in read:
-                self.fail(f"input {name} is never used: no equation reads it.")
-        for name in program.scalars:
-            if name not in read:
-                self.fail(f"hyperparameter {name} is never used: no equation reads it.")
-        symbols = {node.symbol for node in program.parameters}
-        if any(node.op == "raw" for node in program.nodes):
-            symbols.add("W.raw")
-        families = {symbol.split(".")[0] for symbol in symbols}
-        maps = {name for name in symbols | families if name[0] in "WUV"}
-        placed = {symbol for symbol in symbols if symbol[0] in "WUVbp"}
-        known = {"init": symbols | families, "axes": placed, "structure": maps - {"W.raw"}}
-        structure = _written_out(self.structure, self.symbols)
-        for option, keys in (("init", program.init), ("axes", program.declared), ("structure", structure)):
-            for key in keys:
-                if key not in known[option]:
-                    hint = did_you_mean(key, known[option])
-                    has = "cannot have one" if key in symbols | families else "the cell does not have"
-                    raise CellError(at(Place(self.name), f"{option} names {key!r}, which {has}.{hint}"))
-        for key in options.initial:
-            if key not in dict(program.states):
-                hint = did_you_mean(key, dict(program.states))
-                raise CellError(at(Place(self.name), f"initial names {key!r}, which is no state.{hint}"))
-
-
-def _leaf(node: Node) -> str | None:
-    return node["name"] if node.op in ARGUMENTS else None
-
 
 def _given(option: Mapping[str, T], symbol: str) -> T | None:
     """What an option says of a symbol; U.h speaks for U.h[0], U.h[1], … too."""
     return option.get(symbol, option.get(symbol.partition("[")[0]))
-
-
-def _written_out(option: Mapping[str, T], symbols: Iterable[str]) -> dict[str, T]:
-    """The option with a key for each subscripted symbol that an unsubscripted key speaks for."""
-    found: dict[str, T] = {}
-    for key, value in option.items():
-        meant = [symbol for symbol in symbols if symbol.partition("[")[0] == key] or [key]
-        found |= {symbol: option.get(symbol, value) for symbol in meant}
-    return found
 
 
 def _bracket(text: str) -> str:

@@ -118,10 +118,7 @@ class Operand:
         active(self).fail(f"{self} cannot be taken apart: it stands for all units at once")
 
     def __float__(self) -> float:
-        active(self).fail(
-            f"{self} has no number yet: a cell is traced, never run. Only the language's own operations "
-            f"take it: {', '.join(language_operations())}"
-        )
+        raise TypeError(f"{self} has no number yet: a cell is traced, never run")
 
 
 class Value(Operand):

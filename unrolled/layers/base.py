@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import sequence
 from unrolled.errors import ShapeError
+from unrolled.layers.given import check_no_lengths, check_tensor
 
 
 class SequenceLayer(nn.Module):
@@ -43,6 +44,9 @@ class SequenceLayer(nn.Module):
                  last valid step
         Raises   ShapeError when something does not fit, in words
         """
+        check_no_lengths(state)
+        if resets is not None:
+            check_tensor("resets", resets)
         if isinstance(x, PackedSequence):
             if lengths is not None:
                 raise ShapeError("a PackedSequence has lengths of its own; leave out lengths")
@@ -51,6 +55,9 @@ class SequenceLayer(nn.Module):
             self._check_resets(resets, *padded.shape[:2])
             y, *rest = self.run(padded, state, lengths, resets, **more)
             return (sequence.pack_like(y, lengths, x), *rest)
+        if isinstance(x, tuple):
+            raise ShapeError("x is a tuple; a layer returns y and its state: give y alone, or join layers by Stacked")
+        check_tensor("x", x)
         if x.is_floating_point() and x.dim() != 3:
             raise ShapeError(f"x has {x.dim()} axes; expected 3, {self._order()} and input")
         if not x.is_floating_point() and x.dim() != 2:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unrolled import sequence
 from unrolled.backends import Call
 from unrolled.cells import resolve
 from unrolled.errors import ShapeError, UsageError, did_you_mean
@@ -17,6 +17,8 @@ from unrolled.ir.program import Initial, Program, bind, with_recurrent_mask, wit
 from unrolled.language import Cell
 from unrolled.layers.base import SequenceLayer
 from unrolled.layers.family import Family
+from unrolled.layers.given import check_inputs, sequences_of, states_of, width
+from unrolled.layers.habits import check_keywords
 from unrolled.layers.initialise import initialise
 from unrolled.layers.state import CLOCK, define_state, make_state
 from unrolled.scan import multiplies_in, scan
@@ -61,7 +63,9 @@ class Recurrent(SequenceLayer):
     ):
         super().__init__(batch_first)
         _check_sizes(input_size, hidden_size, recurrent_dropout)
-        self.cell = resolve(cell).configure(**hyperparameters)
+        chosen = resolve(cell)
+        check_keywords(chosen, hyperparameters, inspect.signature(Recurrent).parameters)
+        self.cell = chosen.configure(**hyperparameters)
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.bias = bias
@@ -87,7 +91,7 @@ class Recurrent(SequenceLayer):
         if learn_initial:
             like: dict[str, Any] = {"device": device, "dtype": dtype}
             self.initial = nn.ParameterDict(
-                {name: nn.Parameter(torch.empty(self._width(shape), **like)) for name, shape in program.states}
+                {name: nn.Parameter(torch.empty(width(self.sizes, shape), **like)) for name, shape in program.states}
             )
         # A cell without parameters still has a type and a device.
         self.register_buffer("_empty", torch.empty(0, device=device, dtype=dtype), persistent=False)
@@ -144,11 +148,12 @@ class Recurrent(SequenceLayer):
         if isinstance(taps, str):
             raise ShapeError(f"taps is a tuple of names: taps=({taps!r},)")
         plan = self.plan(tuple(taps))
+        check_inputs(self.cell, inputs)
         x, inputs, precision = self._in_layer_type(x, inputs)
-        sequences = self._sequences(plan.program, x, inputs, lengths)
+        sequences = sequences_of(self.cell, plan.program, self.sizes, x, inputs, lengths)
         batch = x.shape[1]
         initial = self._initial_values(batch)
-        states, clock = self._unpacked_state(state, batch, initial)
+        states, clock = states_of(self.cell, self.sizes, state, initial, self._uses_clock)
         rows = [self._mask(batch)] if plan.program.rows else []
         call = Call(
             sequences,
@@ -193,7 +198,7 @@ class Recurrent(SequenceLayer):
             if self.initial is not None:
                 values.append(self.initial[name].expand(batch, -1))
             else:
-                values.append(like.new_full((batch, self._width(shape)), program.initial.get(name, 0.0)))
+                values.append(like.new_full((batch, width(self.sizes, shape)), program.initial.get(name, 0.0)))
         return values
 
     def _like(self) -> Tensor:
@@ -210,69 +215,6 @@ class Recurrent(SequenceLayer):
             if value.is_floating_point() and value.dtype != own:
                 raise ShapeError(f"{name} is {value.dtype}, the layer is {own}; convert one of them with .to(…)")
         return x, inputs, ""
-
-    def _sequences(
-        self, program: Program, x: Tensor, inputs: dict[str, Tensor], lengths: Tensor | None
-    ) -> list[Tensor]:
-        (first, _), *further = program.inputs
-        if x.is_floating_point():
-            if x.shape[-1] != self.input_size:
-                raise ShapeError(f"x has {x.shape[-1]} on its last axis; input_size is {self.input_size}")
-        else:
-            self._check_one_hot(program, first, x, lengths)
-            x = x.to(torch.int64)
-        missing = [name for name, _ in further if name not in inputs]
-        if missing:
-            raise ShapeError(f"cell '{self.cell.name}' reads a further input: {missing[0]}=… is missing")
-        for name in inputs:
-            if name not in dict(further):
-                raise ShapeError(f"cell '{self.cell.name}' has no input {name!r}.{did_you_mean(name, dict(further))}")
-        sequences = [x]
-        for name, shape in further:
-            value, width = inputs[name], self._width(shape)
-            value = value[..., None] if not shape and value.dim() == 2 else value
-            if value.shape != (*x.shape[:2], width):
-                expected = (*x.shape[:2], width)
-                raise ShapeError(f"{name} is {tuple(value.shape)}; expected (time, batch, axis), here {expected}")
-            sequences.append(value)
-        return sequences
-
-    def _check_one_hot(self, program: Program, name: str, x: Tensor, lengths: Tensor | None) -> None:
-        uses = [arg for node in program.nodes if node.op != "product" for arg in node.args]
-        uses += [*program.results, *(node for _, node in program.equations)]
-        for node in uses:
-            if node.op == "sequence" and node["name"] == name:
-                raise ShapeError(
-                    f"cell '{self.cell.name}' uses {name} itself, not only maps of it: give vectors, not whole numbers"
-                )
-        if x.dtype == torch.bool or x.is_complex():
-            raise ShapeError(f"x holds vectors or the whole numbers of one-hot vectors, not {x.dtype}")
-        if sequence.readable(x) and (lengths is None or sequence.readable(lengths)) and x.numel():
-            valid = x if lengths is None else torch.where(sequence.mask(lengths, x.shape[0]), x, 0)
-            low, high = int(valid.min()), int(valid.max())
-            if low < 0 or high >= self.input_size:
-                raise ShapeError(f"x holds numbers from {low} to {high}; input_size is {self.input_size}")
-
-    def _unpacked_state(self, state: Any, batch: int, initial: list[Tensor]) -> tuple[list[Tensor], Tensor | None]:
-        program = self.cell.program
-        clock: Tensor | None = None
-        if self._uses_clock:
-            clock = torch.zeros((), dtype=torch.int64, device=initial[0].device)
-        if state is None:
-            return initial, clock
-        given = [state] if isinstance(state, Tensor) else list(state)
-        if self._uses_clock and len(given) == len(program.states) + 1:
-            clock = given.pop()
-        if len(given) != len(program.states):
-            names = ", ".join(name for name, _ in program.states)
-            raise ShapeError(f"the state has {len(given)} tensors; cell '{self.cell.name}' has the states {names}")
-        for (name, shape), value in zip(program.states, given, strict=True):
-            if not isinstance(value, Tensor):
-                raise ShapeError(f"state {name} is of type {type(value).__name__}; expected a tensor")
-            if value.shape != (batch, self._width(shape)):
-                expected = (batch, self._width(shape))
-                raise ShapeError(f"state {name} is {tuple(value.shape)}; expected (batch, hidden), here {expected}")
-        return [value.to(initial[0].dtype) for value in given], clock
 
     def _mask(self, batch: int) -> Tensor:
         keep = 1 - self.recurrent_dropout
@@ -293,9 +235,6 @@ class Recurrent(SequenceLayer):
         sizes = [self.sizes[axis] for axis in group.shape]
         first, *rest = group.structure.entries(*sizes) if len(sizes) == 2 else sizes
         return (first * len(group.names), *rest)
-
-    def _width(self, shape: tuple[str, ...]) -> int:
-        return self.sizes[shape[0]] if shape else 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_plans": {}}

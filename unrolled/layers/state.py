@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,6 +25,27 @@ def define_state(fields: tuple[str, ...]) -> None:
 def make_state(fields: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
     """The state with these fields, which `define_state` has made."""
     return _TYPES[fields](*values)
+
+
+def detached(state: Any) -> Any:
+    """The same state without its history, whatever tuples it is made of."""
+    if isinstance(state, Tensor):
+        return state.detach()
+    parts = [detached(part) for part in state]
+    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+
+
+def tensors_of(state: Any) -> list[Tensor]:
+    """The tensors of a state in order, whatever tuples it is made of."""
+    return [state] if isinstance(state, Tensor) else [tensor for part in state for tensor in tensors_of(part)]
+
+
+def rebuilt(like: Any, tensors: Iterator[Tensor]) -> Any:
+    """The state that is made like another one of these tensors."""
+    if isinstance(like, Tensor):
+        return next(tensors)
+    parts = [rebuilt(part, tensors) for part in like]
+    return type(like)(*parts) if hasattr(like, "_fields") else tuple(parts)
 
 
 def _restored(fields: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
