@@ -59,8 +59,8 @@ def test_the_demonstration_has_three_acts_and_its_numbers_agree(terminal: bool) 
     assert "parameters  " in first
 
     documentation, dropped = demo.documentation()
-    assert f"{len(documentation):,} characters ({dropped:,} repeated paragraphs dropped)" in second
-    assert "characters a second" in second
+    assert f"{len(documentation):,} characters, {dropped:,} repeated paragraphs dropped" in second
+    assert "characters/s" in second
     assert "held out" in second
 
     ours = re.search(r"duet, the cell above +([0-9.]+)", third)

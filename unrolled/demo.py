@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import lzma
-import math
 import platform
 import time
 from importlib import import_module
@@ -16,12 +15,12 @@ from unrolled.ir.gradient import gradient_text
 from unrolled.ir.summary import summary
 from unrolled.language import U, W, b, cell, sigmoid, tanh
 from unrolled.models.ngram import WittenBell
-from unrolled.options import LanguageModelOptions, TrainingOptions
-from unrolled.tasks.language_model import LanguageModelRun, LanguageModelTask
-from unrolled.training.loop import Step, fit
+from unrolled.tasks import LanguageModelRun
+from unrolled.training import train
 from unrolled.training.progress import bar
 
 MINUTES = 2.5
+HELD_OUT = 0.1
 SHORTEST_DROPPED = 40
 PROMPT = "The value of the "
 
@@ -50,26 +49,25 @@ def demo(minutes: float = MINUTES, console: Console | None = None) -> None:
 
     _title(console, "2. That cell, trained on the documentation that every Python carries")
     text, dropped = documentation()
-    options = LanguageModelOptions(cell=duet, hidden_size=256, batch_size=32, window=32, dropout=0.4)
-    training = TrainingOptions(minutes=minutes)
-    torch.manual_seed(training.seed)
-    task = LanguageModelTask(text, options)
-    parameters = sum(parameter.numel() for parameter in task.model.parameters())
     console.print(
-        f"Python {platform.python_version()}: {len(text):,} characters ({dropped:,} repeated paragraphs dropped), "
-        f"{len(task.vocabulary)} symbols; the last {len(task.held_out_text):,} characters are held out.\n"
-        f"{parameters:,} parameters, {torch.get_num_threads()} threads, about {minutes:g} minutes.\n"
+        f"Python {platform.python_version()}: {len(text):,} characters, {dropped:,} repeated paragraphs dropped; "
+        f"{torch.get_num_threads()} threads, about {minutes:g} minutes.\n"
     )
-    last: Step | None = None
-    for event in bar(fit(task, training), task, console):
-        last = event if isinstance(event, Step) else last
-    assert last is not None
-    rate = last.number * task.per_step / last.seconds
-    console.print(f"\n{last.number:,} steps in {last.seconds:.0f} s, {rate:,.0f} characters a second.")
+    run = train(
+        "language-model",
+        [text],
+        cell=duet,
+        dropout=0.4,
+        held_out=HELD_OUT,
+        minutes=minutes,
+        evaluations=5,
+        show=lambda events, task: bar(events, task, console),
+    )
 
     _title(console, "3. What it has learned")
-    _compare(console, task)
-    _speak(console, task.run({}, []))
+    cut = int(len(text) * (1 - HELD_OUT))
+    _compare(console, run, text[:cut], text[cut:])
+    _speak(console, run)
     console.print(f"\n{time.perf_counter() - start:.0f} s in all. Your own text:\n")
     console.print("    unrolled train language-model FILE --cell lstm --out runs/mine", highlight=False)
     console.print("    unrolled generate runs/mine", highlight=False)
@@ -95,9 +93,8 @@ def _title(console: Console, title: str) -> None:
     console.print(Text(f"\n{title}\n", style="bold"))
 
 
-def _compare(console: Console, task: LanguageModelTask) -> None:
-    known, held_out = task.training_text, task.held_out_text
-    ours = task.evaluate() / math.log(2)
+def _compare(console: Console, run: LanguageModelRun, known: str, held_out: str) -> None:
+    ours = run.evaluate([held_out])["bits"]
     rows = [
         ("lzma, the held-out text alone", _lzma_bits("", held_out)),
         ("interpolated Witten-Bell, five characters of context", WittenBell(known).bits(held_out)),
@@ -122,6 +119,6 @@ def _lzma_bits(known: str, text: str) -> float:
 
 def _speak(console: Console, run: LanguageModelRun) -> None:
     console.print(Text(f"\nAfter {PROMPT!r} it writes (temperature 0.6):\n"))
-    console.print(Text(PROMPT + run.generate(PROMPT, 400, temperature=0.6), style="italic"), soft_wrap=True)
-    likeliest = ", ".join(f"{symbol!r} {probability:.1%}" for symbol, probability in run.likeliest(PROMPT))
+    console.print(Text(run.generate(PROMPT, temperature=0.6), style="italic"), soft_wrap=True)
+    likeliest = ", ".join(f"{symbol!r} {probability:.1%}" for symbol, probability in run.predict(PROMPT))
     console.print(Text(f"\nThe likeliest next characters after {PROMPT!r}: {likeliest}"), soft_wrap=True)

@@ -1,22 +1,24 @@
-"""What can be set when a task is trained: each field is a keyword in Python, a flag of the command line, a key of the
-configuration. Loads nothing, so that the command line can say what there is at once.
+"""What can be set when a task is trained: each field is a keyword in Python, a flag of the command line, a key of
+config.toml. Loads nothing, so that the command line can say what there is at once.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from unrolled.errors import UsageError
+from unrolled.errors import UsageError, did_you_mean
 
 # Annotation -> what a value is, in words, and the types that do.
 _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "int": ("a whole number", (int,)),
+    "int | None": ("a whole number", (int,)),
     "float": ("a number", (int, float)),
     "float | None": ("a number", (int, float)),
     "str": ("a text", (str,)),
+    "bool": ("true or false", (bool,)),
 }
 _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
     "above": ("above", lambda value, limit: value > limit),
@@ -26,20 +28,24 @@ _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
 SEEDS = {"from": 0, "below": 2**63}
 
 
-def _option(default: Any, about: str, limits: Mapping[str, float] | None = None) -> Any:
-    """A field with its description and, if it is a number, the limits that it keeps to."""
-    return field(default=default, metadata={"about": about, "limits": limits or {}})
+def _option(default: Any, about: str, limits: Mapping[str, float] | None = None, choices: Sequence[str] = ()) -> Any:
+    """A field with its description, the limits that a number keeps to, the words that a text is one of."""
+    return field(default=default, metadata={"about": about, "limits": limits or {}, "choices": tuple(choices)})
 
 
 def check(options: Any) -> None:
     """Raise UsageError, naming the option, unless every value is of its field's type and within its limits."""
     for described in fields(options):
         value = getattr(options, described.name)
-        if described.type in _TYPES and not (value is None and "None" in str(described.type)):
-            kind, types = _TYPES[str(described.type)]
-            if not isinstance(value, types) or isinstance(value, bool):
-                raise UsageError(f"{described.name} must be {kind}, not {value!r}")
-            check_number(described.name, value, described.metadata["limits"])
+        if described.type not in _TYPES or (value is None and "None" in str(described.type)):
+            continue
+        kind, types = _TYPES[str(described.type)]
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise UsageError(f"{described.name} must be {kind}, not {value!r}")
+        check_number(described.name, value, described.metadata["limits"])
+        choices = described.metadata["choices"]
+        if choices and value not in choices:
+            raise UsageError(f"there is no {described.name} {value!r}.{did_you_mean(str(value), choices)}")
 
 
 def check_number(name: str, value: Any, limits: Mapping[str, float]) -> None:
@@ -52,29 +58,113 @@ def check_number(name: str, value: Any, limits: Mapping[str, float]) -> None:
 
 
 @dataclass(frozen=True)
+class TextOptions:
+    """How a text is read."""
+
+    encoding: str = _option("utf-8", "How the files are written: utf-8, cp949, cp1252, …")
+    text: str = _option("", "The column of the texts, where the data are tables: each row is a document then.")
+    unit: str = _option(
+        "characters", "What is read at a step: characters, bytes, jamo or words.", None,
+        ("characters", "bytes", "jamo", "words"),
+    )  # fmt: skip
+    min_count: int | None = _option(
+        None, "A symbol that is rarer counts as unknown; 2 for words, else 1, if not given.", {"above": 0}
+    )
+    end_token: str = _option(
+        "", "Where a symbol for the end stands: document, line or none; at documents, where there are several, if not "
+        "given.", None, ("", "none", "line", "document"),
+    )  # fmt: skip
+    held_out: float = _option(0.1, "Share of the text, at its end, to evaluate on.", {"from": 0, "below": 1})
+
+
+@dataclass(frozen=True)
 class LanguageModelOptions:
-    """The model of `language-model` and the reading of its text."""
+    """The model of `language-model`."""
 
     cell: Any = _option("lstm", "A name, a file of equations or the equations.")
     hidden_size: int = _option(256, "Units of each layer.", {"above": 0})
     layers: int = _option(1, "Layers one upon the other.", {"above": 0})
+    embedding_size: int = _option(0, "Size of a learned vector for each symbol; 0 for one-hot vectors.", {"from": 0})
+    tied: bool = _option(False, "Score the next symbol by the vectors that symbols enter as.")
     dropout: float = _option(0.2, "Share of each layer's output that is dropped in training.", {"from": 0, "below": 1})
-    batch_size: int = _option(32, "Pieces of the text that are read side by side.", {"above": 0})
-    window: int = _option(32, "Steps between two cuts of truncated backpropagation.", {"above": 0})
-    held_out: float = _option(0.1, "Share of the text, at its end, to evaluate on.", {"above": 0, "below": 1})
+    dropout_kind: str = _option(
+        "steps", "Drop other units at each step (steps) or the same in a whole window (variational).", None,
+        ("steps", "variational"),
+    )  # fmt: skip
+    recurrent_dropout: float = _option(
+        0.0, "Share of the states that is dropped on their way to the next step.", {"from": 0, "below": 1}
+    )
     backend: str = _option("", "The engine; the fastest that runs if not given.")
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How any model is trained. The learning rate warms up over the first steps and falls to zero along a cosine."""
+    """How any model is trained."""
 
-    epochs: int = _option(10, "Readings of the data, unless --minutes says otherwise.", {"above": 0})
+    batch_size: int = _option(32, "Sequences that are read side by side.", {"above": 0})
+    epochs: int = _option(10, "Readings of the data, at most, unless --minutes says otherwise.", {"above": 0})
     minutes: float | None = _option(
         None, "Measure the first steps, then fix as many as this time allows.", {"above": 0, "below": 1e6}
     )
+    optimiser: str = _option("adamw", "adamw or sgd.", None, ("adamw", "sgd"))
     learning_rate: float = _option(0.004, "The highest learning rate.", {"above": 0})
+    momentum: float = _option(
+        0.9, "Share of the last direction that is kept: of sgd, and of adamw as its first beta.",
+        {"from": 0, "below": 1},
+    )  # fmt: skip
     weight_decay: float = _option(0.01, "Share of each weight taken off a step, times the learning rate.", {"from": 0})
+    warm_up: float = _option(
+        0.05, "Share of the steps in which the learning rate rises from 0.", {"from": 0, "below": 1}
+    )
+    decay: str = _option(
+        "cosine", "How the learning rate falls after that: cosine or linear, to 0, or none.", None,
+        ("cosine", "linear", "none"),
+    )  # fmt: skip
     clip: float = _option(1.0, "Largest norm of the whole gradient.", {"above": 0})
-    evaluations: int = _option(5, "Times the held-out loss is taken, evenly, the last at the end.", {"above": 0})
+    evaluations: int = _option(20, "Times the held-out loss is taken, evenly, at most.", {"above": 0})
+    patience: int = _option(5, "Evaluations without a better loss that end the training; 0 for never.", {"from": 0})
+    checkpoint_every: int = _option(
+        0, "Steps between two checkpoints; 0 for one at every evaluation and at the end.", {"from": 0}
+    )
     seed: int = _option(0, "Initial values and everything drawn in training.", SEEDS)
+
+
+@dataclass(frozen=True)
+class WindowOptions(TrainingOptions):
+    """How a model of long sequences is trained: by truncated backpropagation through time."""
+
+    window: int = _option(32, "Steps between two cuts of truncated backpropagation.", {"above": 0})
+    loss: str = _option("mean", "Over the steps of a window, what is minimised: mean or sum.", None, ("mean", "sum"))
+
+
+# Task -> the tables of its configuration.
+TABLES: Mapping[str, Mapping[str, type[Any]]] = {
+    "language-model": {"data": TextOptions, "model": LanguageModelOptions, "training": WindowOptions}
+}
+
+
+def tables_of(task: Any) -> Mapping[str, type[Any]]:
+    """The tables of a task's configuration.
+
+    Raises   UsageError for a task that is not there
+    """
+    if not isinstance(task, str) or task not in TABLES:
+        raise UsageError(f"there is no task {task!r}.{did_you_mean(str(task), TABLES)}")
+    return TABLES[task]
+
+
+def settle(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a task, a table each, from keywords; every other one has its default.
+
+    Raises   UsageError for a name that is unknown, or a value that makes no sense
+    """
+    tables = tables_of(task)
+    home = {option.name: table for table, kind in tables.items() for option in fields(kind)}
+    for name in given:
+        if name not in home:
+            raise UsageError(f"{task} has no option {name!r}.{did_you_mean(name, home)}")
+    options = {}
+    for table, kind in tables.items():
+        options[table] = kind(**{name: value for name, value in given.items() if home[name] == table})
+        check(options[table])
+    return options

@@ -1,10 +1,13 @@
 """The run folder: everything that a trained model is. Opening it executes nothing.
 
-config.toml        format, task, version, every option
-cell.txt           the equations that were trained, whatever becomes of the file or the name that they came from
-model.safetensors  the weights
-vocabulary.json    the symbols, in the order of their numbers
-metrics.jsonl      what was measured, one event a line
+config.toml             format, version, task, every option, and what was found: files and their hashes, steps
+cell.txt                the equations that were trained, whatever becomes of the file or the name that they came from
+model.safetensors       the weights
+vocabulary.json         the symbols, in the order of their numbers
+metrics.jsonl           what was measured, one event a line
+report.html             curves, samples, configuration, to look at
+README.md               the model card
+checkpoint.safetensors  while a training is not at its end: what `--resume` goes on from
 """
 
 from __future__ import annotations
@@ -14,8 +17,8 @@ import json
 import math
 import os
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -29,8 +32,13 @@ from unrolled.errors import UnrolledError, UsageError
 
 T = TypeVar("T")
 FORMAT = 1
-_FILES = {"config": "config.toml", "cell": "cell.txt", "weights": "model.safetensors", "symbols": "vocabulary.json"}
-_METRICS = "metrics.jsonl"
+CONFIGURATION = "config.toml"
+CELL = "cell.txt"
+WEIGHTS = "model.safetensors"
+VOCABULARY = "vocabulary.json"
+METRICS = "metrics.jsonl"
+REPORT = "report.html"
+CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -40,53 +48,61 @@ class RunFolder:
     config: Mapping[str, Any]
     cell: str
     weights: Mapping[str, Tensor]
-    symbols: Sequence[str]
+    vocabulary: Any
     metrics: Sequence[Mapping[str, Any]]
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, pages: Mapping[str, str] | None = None) -> None:
         """Write the folder; each file is complete or not there.
+
+        pages   further files, by name
 
         Raises   UnrolledError when it cannot be written, in one line
         """
         weights = {name: tensor.detach().contiguous().cpu() for name, tensor in self.weights.items()}
         contents = {
-            _FILES["cell"]: self.cell.encode(),
-            _FILES["weights"]: save(weights),
-            _FILES["symbols"]: json.dumps(list(self.symbols), ensure_ascii=False).encode(),
-            _METRICS: "".join(json.dumps(_plain(row)) + "\n" for row in self.metrics).encode(),
+            CELL: self.cell.encode(),
+            WEIGHTS: save(weights),
+            VOCABULARY: json.dumps(self.vocabulary, ensure_ascii=False).encode(),
+            METRICS: "".join(map(metrics_line, self.metrics)).encode(),
+            **{name: page.encode(errors="replace") for name, page in (pages or {}).items()},
             # Last, so that a folder with a configuration is a whole one.
-            _FILES["config"]: tomli_w.dumps({"format": FORMAT, **self.config}).encode(),
+            CONFIGURATION: tomli_w.dumps({"format": FORMAT, **self.config}, multiline_strings=True).encode(),
         }
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            for name, content in contents.items():
-                _replace(path / name, content)
-        except OSError as error:
-            raise UnrolledError(f"the run cannot be written to {path}: {error.strerror or error}") from error
+        for name, content in contents.items():
+            replace_file(path / name, content)
 
 
-def claim(path: Path) -> list[Path]:
-    """Make the folder of a new run, before any work is done; returns the folders made, the deepest first.
+def metrics_line(row: Mapping[str, Any]) -> str:
+    """A row as every reader of JSON takes it: there is no number in it for what is not finite."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(finite, ensure_ascii=False) + "\n"
+
+
+@contextmanager
+def claimed(path: Path | None) -> Iterator[None]:
+    """Make the folder of a new run before any work is done, and take it back, if it is still empty, should that fail.
 
     Raises   UsageError when something is there already, or the place cannot be written
     """
+    if path is None:
+        yield
+        return
     try:
         if path.exists() and (not path.is_dir() or any(path.iterdir())):
             raise UsageError(f"{path} is there already; nothing is written over: name another folder with --out")
-        missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+        made = [folder for folder in (path, *path.parents) if not folder.exists()]
         path.mkdir(parents=True, exist_ok=True)
         if not os.access(path, os.W_OK | os.X_OK):
             raise UsageError(f"{path} cannot be written: {os.strerror(errno.EACCES)}")
-        return missing
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def release(made: Sequence[Path]) -> None:
-    """Take back the folders that `claim` made, but for those that something was put into."""
-    with suppress(OSError):
-        for folder in made:
-            folder.rmdir()
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def read(path: Path) -> RunFolder:
@@ -97,18 +113,18 @@ def read(path: Path) -> RunFolder:
     try:
         if not path.is_dir():
             raise UsageError(f"there is no folder {path}")
-        if not (path / _FILES["config"]).is_file():
-            raise UsageError(f"{path} is no run: it has no {_FILES['config']}")
-        config = _decoded(path / _FILES["config"], lambda content: tomllib.loads(content.decode()))
+        if not (path / CONFIGURATION).is_file():
+            raise UsageError(f"{path} is no run: it has no {CONFIGURATION}")
+        config = _decoded(path / CONFIGURATION, lambda content: tomllib.loads(content.decode()))
         written = config.pop("format", None)
         if written != FORMAT:
             raise UsageError(f"{path} has format {written!r}; this version of unrolled reads format {FORMAT}")
         return RunFolder(
             config,
-            _decoded(path / _FILES["cell"], bytes.decode),
-            _decoded(path / _FILES["weights"], load),
-            _decoded(path / _FILES["symbols"], _symbols),
-            _decoded(path / _METRICS, lambda content: [json.loads(line) for line in content.decode().splitlines()]),
+            _decoded(path / CELL, bytes.decode),
+            _decoded(path / WEIGHTS, load),
+            _decoded(path / VOCABULARY, json.loads),
+            _decoded(path / METRICS, _rows),
         )
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
@@ -123,28 +139,27 @@ def _decoded(path: Path, decode: Callable[[bytes], T]) -> T:
         raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 
 
-def _symbols(content: bytes) -> list[str]:
-    symbols = json.loads(content)
-    if not isinstance(symbols, list) or not all(isinstance(symbol, str) and symbol for symbol in symbols):
-        raise ValueError("it must be a list of texts")
-    if not symbols or len(set(symbols)) < len(symbols):
-        raise ValueError("it is empty" if not symbols else "a symbol stands in it twice")
-    return symbols
+def _rows(content: bytes) -> list[Any]:
+    """The rows of the metrics, but for a last one that a killed process left unfinished."""
+    whole = content[: content.rfind(b"\n") + 1].decode()
+    return [json.loads(line) for line in whole.split("\n") if line]
 
 
-def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that every reader of JSON takes: there is no number in it for what is not finite."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside its place and move it there, so that no half of it is ever seen.
 
-
-def _replace(path: Path, content: bytes) -> None:
-    """Write a file beside its place and move it there, so that no half of it is ever seen."""
+    Raises   UnrolledError when it cannot be written
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise UnrolledError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,56 +1,32 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from unrolled.errors import UnrolledError, UsageError
+from tests.training.toy import Toy, events_of, steps_of
+from unrolled.errors import UsageError
 from unrolled.options import TrainingOptions
+from unrolled.tasks.base import Loss
 from unrolled.training import loop
-from unrolled.training.loop import Evaluation, Event, Step, fit
+from unrolled.training.loop import Evaluation, Event, Saved, Step, Stopped, Training
 
 
-class Toy:
-    """Windows are numbers that scale the loss; the state is the weight itself, with its history."""
-
-    unit = "steps"
-    per_step = 1
-
-    def __init__(self, windows: list[float]):
-        self.windows = windows
-        self.model = nn.Linear(1, 1, bias=False)
-        nn.init.ones_(self.model.weight)
-        self.states: list[Any] = []
-        self.weights: list[float] = []
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.windows)
-
-    def epoch(self) -> Iterator[float]:
-        return iter(self.windows)
-
-    def loss(self, window: float, state: Any) -> tuple[Tensor, Any]:
-        self.states.append(state)
-        self.weights.append(float(self.model.weight.detach()))
-        grown = self.model.weight * 1.0
-        return (grown * window).sum(), (grown, (grown * 2,))
-
-    def evaluate(self) -> float:
-        return 1.0
+def reason_of(events: list[Event]) -> str:
+    last = events[-1]
+    assert isinstance(last, Stopped)
+    return last.reason
 
 
-def steps_of(events: list[Event]) -> list[Step]:
-    return [event for event in events if isinstance(event, Step)]
+def evaluations_of(events: list[Event]) -> list[Evaluation]:
+    return [event for event in events if isinstance(event, Evaluation)]
 
 
 def test_state_is_carried_across_windows_but_its_gradient_is_cut() -> None:
     toy = Toy([1.0, 1.0, 1.0])
-    list(fit(toy, TrainingOptions(epochs=1)))
+    events_of(toy, epochs=1)
     first, second, third = toy.states
     assert first is None
     for state, weight in ((second, toy.weights[0]), (third, toy.weights[1])):
@@ -61,14 +37,14 @@ def test_state_is_carried_across_windows_but_its_gradient_is_cut() -> None:
 
 def test_each_epoch_begins_with_a_fresh_state() -> None:
     toy = Toy([1.0, 1.0])
-    list(fit(toy, TrainingOptions(epochs=3)))
+    events_of(toy, epochs=3)
     assert [state is None for state in toy.states] == [True, False] * 3
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_a_step_that_is_not_finite_is_skipped_counted_and_followed_by_a_fresh_state(bad: float) -> None:
     toy = Toy([1.0, bad, 1.0, 1.0])
-    steps = steps_of(list(fit(toy, TrainingOptions(epochs=1))))
+    steps = steps_of(toy, epochs=1)
     assert [step.skipped for step in steps] == [False, True, False, False]
     assert toy.weights[2] == toy.weights[1]
     assert toy.states[2] is None
@@ -77,66 +53,156 @@ def test_a_step_that_is_not_finite_is_skipped_counted_and_followed_by_a_fresh_st
 
 def test_a_finite_loss_with_a_gradient_that_is_not_never_reaches_the_weights() -> None:
     class Steep(Toy):
-        def loss(self, window: float, state: Any) -> tuple[Tensor, Any]:
-            return torch.sqrt(self.model.weight * 0).sum() * window, (self.model.weight,)
+        def loss(self, window: float, state: Any) -> tuple[Loss, Any]:
+            loss = torch.sqrt(self.model.weight * 0).sum() * window
+            return Loss(loss, loss, loss), (self.model.weight,)
 
     toy = Steep([1.0])
-    (step,) = steps_of(list(fit(toy, TrainingOptions(epochs=1))))
+    (step,) = steps_of(toy, epochs=1)
     assert step.loss == 0
     assert step.skipped
     assert toy.model.weight.tolist() == [[1.0]]
 
 
-def test_after_several_skipped_steps_in_a_row_the_run_stops_and_says_why() -> None:
-    events = fit(Toy([math.nan] * 50), TrainingOptions(epochs=1))
-    seen: list[Event] = []
-    with pytest.raises(UnrolledError, match=r"11 steps in a row .* lower learning_rate"):
-        seen.extend(events)
-    assert len(steps_of(seen)) == loop.SKIPPED_AT_MOST + 1
+def test_after_several_skipped_steps_in_a_row_the_training_stops_as_diverged_with_a_checkpoint() -> None:
+    toy = Toy([1.0] * 3 + [math.nan] * 50)
+    events = events_of(toy, epochs=1)
+    assert len([event for event in events if isinstance(event, Step)]) == 3 + loop.SKIPPED_AT_MOST + 1
+    assert reason_of(events) == "diverged"
+    saved = events[-2]
+    assert isinstance(saved, Saved)
+    assert all(bool(value.isfinite().all()) for value in saved.checkpoint.part("weights").values())
 
 
-def test_skipped_steps_that_are_not_in_a_row_do_not_stop_the_run() -> None:
-    assert len(steps_of(list(fit(Toy([math.nan, 1.0] * 30), TrainingOptions(epochs=1))))) == 60
+def test_skipped_steps_that_are_not_in_a_row_do_not_stop_the_training() -> None:
+    assert len(steps_of(Toy([math.nan, 1.0] * 30), epochs=1, patience=0)) == 60
 
 
-def test_the_norm_of_the_gradient_is_clipped() -> None:
+def test_the_norm_of_the_gradient_is_clipped_and_told_as_it_was() -> None:
     toy = Toy([1000.0])
-    (step,) = steps_of(list(fit(toy, TrainingOptions(epochs=1, clip=0.5))))
+    (step,) = steps_of(toy, epochs=1, clip=0.5)
     assert step.gradient_norm == pytest.approx(1000.0)
     assert toy.model.weight.grad is not None
     assert abs(float(toy.model.weight.grad)) == pytest.approx(0.5, rel=1e-4)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    rates = [step.learning_rate for step in steps_of(list(fit(Toy([1.0] * 100), TrainingOptions(epochs=1))))]
-    highest = rates.index(max(rates))
-    assert max(rates) == pytest.approx(TrainingOptions().learning_rate)
-    assert highest == 4
-    assert rates[highest:] == sorted(rates[highest:], reverse=True)
-    assert rates[-1] == pytest.approx(0, abs=1e-12)
+def test_a_step_tells_the_mean_loss_and_the_sum() -> None:
+    (step,) = steps_of(Toy([2.0]), epochs=1)
+    assert (step.loss, step.loss_sum) == (2.0, 14.0)
 
 
 @pytest.mark.parametrize(("steps", "evaluations"), [(7, 5), (1, 5), (10, 1), (10, 3), (4, 100)])
-def test_the_last_event_is_an_evaluation_and_there_are_no_more_than_asked_for(steps: int, evaluations: int) -> None:
-    events = list(fit(Toy([1.0] * steps), TrainingOptions(epochs=1, evaluations=evaluations)))
-    taken = [event for event in events if isinstance(event, Evaluation)]
-    assert isinstance(events[-1], Evaluation)
+def test_the_last_step_is_evaluated_and_there_are_no_more_evaluations_than_asked_for(
+    steps: int, evaluations: int
+) -> None:
+    events = events_of(Toy([1.0] * steps), epochs=1, evaluations=evaluations)
+    taken = evaluations_of(events)
     assert taken[-1].number == steps
     assert 1 <= len(taken) <= min(steps, evaluations)
+    assert reason_of(events) == "complete"
 
 
-def test_minutes_fix_the_number_of_steps_from_those_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(10_000))
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: float(next(clock)))
-    steps = steps_of(list(fit(Toy([1.0] * 3), TrainingOptions(epochs=1, minutes=1))))
-    assert len(steps) == steps[-1].steps == 60
-    assert {step.steps for step in steps[: loop.MEASURED_STEPS]} == {None}
+def test_an_evaluation_says_whether_it_is_the_best_and_shows_a_sample() -> None:
+    events = events_of(Toy([1.0] * 4, held_out=[3.0, 2.0, 2.5, 1.0]), epochs=1, evaluations=4)
+    assert [event.best for event in evaluations_of(events)] == [True, True, False, True]
+    assert [event.sample for event in evaluations_of(events)] == [f"after {number}" for number in (1, 2, 3, 4)]
+
+
+def test_training_stops_early_when_the_held_out_loss_falls_no_more_and_keeps_the_best_weights() -> None:
+    toy = Toy([1.0] * 100, held_out=[3.0, 2.0, 2.0, 2.1, 1.0])
+    training = Training(toy, TrainingOptions(epochs=1, evaluations=100, patience=2))
+    events = list(training.events())
+    assert reason_of(events) == "early"
+    assert toy.evaluated_at == [1, 2, 3, 4]
+    training.keep_best()
+    # The weight after the second step is the one that the third began with.
+    assert float(toy.model.weight.detach()) == toy.weights[2]
+
+
+def test_patience_0_never_stops_early() -> None:
+    toy = Toy([1.0] * 50, held_out=[1.0, 2.0])
+    assert reason_of(events_of(toy, epochs=1, evaluations=50, patience=0)) == "complete"
+
+
+def test_a_held_out_loss_that_is_not_finite_is_never_the_best() -> None:
+    events = events_of(Toy([1.0] * 3, held_out=[math.nan, 2.0, math.inf]), epochs=1, evaluations=3)
+    assert [event.best for event in evaluations_of(events)] == [False, True, False]
+
+
+def test_where_nothing_is_held_out_there_is_no_evaluation_and_the_last_weights_stay() -> None:
+    toy = Toy([1.0] * 5, held_out=None)
+    training = Training(toy, TrainingOptions(epochs=1))
+    events = list(training.events())
+    assert evaluations_of(events) == []
+    assert reason_of(events) == "complete"
+    last = float(toy.model.weight.detach())
+    training.keep_best()
+    assert float(toy.model.weight.detach()) == last
+
+
+def test_an_interruption_ends_the_training_after_its_step_with_a_checkpoint() -> None:
+    toy = Toy([1.0] * 50)
+    events = list(Training(toy, TrainingOptions(epochs=1, evaluations=1)).events(lambda: len(toy.weights) == 7))
+    assert [type(event) for event in events] == [Step] * 7 + [Saved, Stopped]
+    assert reason_of(events) == "interrupted"
+
+
+def test_an_interruption_in_the_last_step_leaves_the_training_complete() -> None:
+    assert reason_of(list(Training(Toy([1.0]), TrainingOptions(epochs=1)).events(lambda: True))) == "complete"
+
+
+def test_checkpoints_are_made_at_evaluations_and_every_so_many_steps() -> None:
+    saved = [e.number for e in events_of(Toy([1.0] * 10), epochs=1, evaluations=2) if isinstance(e, Saved)]
+    assert saved == [5, 10]
+    saved = [
+        e.number
+        for e in events_of(Toy([1.0] * 10), epochs=1, evaluations=2, checkpoint_every=4)
+        if isinstance(e, Saved)
+    ]
+    assert saved == [4, 5, 8, 10]
+
+
+class Clock:
+    """A clock that a step moves by a second."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch):
+        self.now = 0.0
+        monkeypatch.setattr(loop.time, "perf_counter", lambda: self.now)
+
+
+class Timed(Toy):
+    def __init__(self, clock: Clock, step: float, evaluation: float):
+        super().__init__([1.0] * 3)
+        self.clock, self.step, self.evaluation = clock, step, evaluation
+
+    def loss(self, window: float, state: Any) -> tuple[Loss, Any]:
+        self.clock.now += self.step
+        return super().loss(window, state)
+
+    def evaluate(self) -> float | None:
+        self.clock.now += self.evaluation
+        return super().evaluate()
+
+
+@pytest.mark.parametrize(("step", "evaluation"), [(1.0, 0.0), (1.0, 3.0), (0.5, 100.0), (3.0, 0.1)])
+def test_minutes_fix_the_number_of_steps_so_that_they_and_their_evaluations_fill_the_time(
+    step: float, evaluation: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock(monkeypatch)
+    toy = Timed(clock, step, evaluation)
+    events = events_of(toy, epochs=1, minutes=10, patience=0)
+    steps = [event for event in events if isinstance(event, Step)]
+    assert {each.steps for each in steps[: loop.MEASURED_STEPS]} == {None}
+    assert {each.steps for each in steps[loop.MEASURED_STEPS :]} == {len(steps)}
+    assert clock.now == pytest.approx(600, abs=max(2 * step, 2 * evaluation))
+    assert len(evaluations_of(events)) <= 21
 
 
 def test_minutes_that_are_over_after_the_measured_steps_end_there() -> None:
-    events = list(fit(Toy([1.0] * 3), TrainingOptions(epochs=1, minutes=1e-9)))
-    assert len(steps_of(events)) == loop.MEASURED_STEPS
-    assert isinstance(events[-1], Evaluation)
+    events = events_of(Toy([1.0] * 3), epochs=1, minutes=1e-9)
+    assert len([event for event in events if isinstance(event, Step)]) == loop.MEASURED_STEPS
+    assert reason_of(events) == "complete"
+    assert evaluations_of(events)[-1].number == loop.MEASURED_STEPS
 
 
 @pytest.mark.parametrize(
@@ -155,9 +221,14 @@ def test_minutes_that_are_over_after_the_measured_steps_end_there() -> None:
         ({"seed": -1}, "seed must be at least 0"),
         ({"seed": 2**70}, "seed must be"),
         ({"evaluations": 0}, "evaluations must be above 0"),
+        ({"optimiser": "adam"}, "there is no optimiser 'adam'. Did you mean adamw?"),
+        ({"decay": "cosin"}, "there is no decay 'cosin'. Did you mean cosine?"),
+        ({"patience": -1}, "patience must be at least 0"),
+        ({"warm_up": 1.0}, "warm_up must be at least 0 and below 1"),
     ],
     ids=str,
 )
 def test_an_option_that_makes_no_sense_is_named(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(UsageError, match=message):
-        next(fit(Toy([1.0]), TrainingOptions(**options)))
+    with pytest.raises(UsageError) as raised:
+        events_of(Toy([1.0]), **options)
+    assert message in str(raised.value)

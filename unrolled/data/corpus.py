@@ -78,7 +78,7 @@ class Corpus:
     def files(self) -> tuple[DataFile, ...]:
         """The files that the documents are read from."""
         return tuple(
-            DataFile(os.path.abspath(source.name), source.sha256, source.size)
+            DataFile(_readable(os.path.abspath(source.name)), source.sha256, source.size)
             for source in self._sources
             if isinstance(source, TextFile)
         )
@@ -166,3 +166,8 @@ def _encoded(text: str, name: str) -> bytes:
 
 def _counted(count: int, noun: str, where: str = "") -> str:
     return f"{count:,} {noun}{where} was" if count == 1 else f"{count:,} {noun}s{where} were"
+
+
+def _readable(path: str) -> str:
+    """A path as text that can be written: where the system says that names are ASCII, those of UTF-8 are still read."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from unrolled.errors import UsageError
 from unrolled.ir.program import Initial
 from unrolled.language import Cell
-from unrolled.layers import Recurrent, deep
+from unrolled.layers import Recurrent, VariationalDropout, deep
 
 
 class LanguageModel(nn.Module):
     """The distribution of the next symbol, given all symbols before.
 
-    Symbols enter as one-hot vectors, which the cell's input map looks up; the last layer's output is mapped to one
-    score a symbol.
+    Symbols enter as one-hot vectors, which the cell's input map looks up, or with an `embedding_size` as learned ones;
+    the last layer's output is mapped to one score a symbol, by those same vectors if `tied`.
+
+    Raises   UsageError for `tied` without vectors of the output's size
+    Source   tied: Press & Wolf 2017; variational dropout: Gal & Ghahramani 2016
     """
 
     def __init__(
@@ -25,48 +30,66 @@ class LanguageModel(nn.Module):
         cell: str | Cell,
         symbols: int,
         hidden_size: int,
+        *,
         layers: int = 1,
+        embedding_size: int = 0,
+        tied: bool = False,
         dropout: float = 0.0,
+        variational: bool = False,
+        recurrent_dropout: float = 0.0,
         backend: str = "",
     ):
         super().__init__()
-        lowest: dict[str, Initial] = {"W": "normal"}
+        # One-hot vectors are looked up: what the others' width draws would be far too small.
+        lowest: dict[str, Initial] | None = None if embedding_size else {"W": "normal"}
 
         def make(index: int, input_size: int) -> Recurrent:
-            return Recurrent(cell, input_size, hidden_size, init=lowest if index == 0 else None, backend=backend)
+            init = lowest if index == 0 else None
+            return Recurrent(
+                cell, input_size, hidden_size, init=init, recurrent_dropout=recurrent_dropout, backend=backend
+            )
 
-        self.dropout = nn.Dropout(dropout)
-        self.layers = deep(make, symbols, layers, self.dropout)
-        self.head = nn.Linear(self.layers.output_size, symbols)
+        self.dropout = VariationalDropout(dropout) if variational else nn.Dropout(dropout)
+        self.embedding = nn.Embedding(symbols, embedding_size) if embedding_size else None
+        self.layers = deep(make, embedding_size or symbols, layers, self.dropout)
+        size = self.layers.output_size
+        if tied and embedding_size != size:
+            raise UsageError(f"tied needs vectors of the output's size: embedding_size {size}, not {embedding_size}")
+        if tied and self.embedding is not None:
+            # As small as the scores' map is drawn: the same numbers serve as that.
+            nn.init.uniform_(self.embedding.weight, -(size**-0.5), size**-0.5)
+        self.head = None if tied else nn.Linear(size, symbols)
+        self.bias = nn.Parameter(torch.zeros(symbols)) if tied else None
         self.symbols = symbols
 
-    def forward(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, x: Tensor, state: Any = None, resets: Tensor | None = None) -> tuple[Tensor, Any]:
         """Scores of the next symbol at every step.
 
-        Shapes   x (time, batch) numbers of symbols; returns (time, batch, vocabulary), state
+        Shapes   x (time, batch) numbers of symbols; resets (time, batch), true where the state begins anew;
+                 returns (time, batch, vocabulary), state
         """
-        y, state = self.layers(x, state)
-        return self.head(self.dropout(y)), state
+        vectors = x if self.embedding is None else self.dropout(self.embedding(x))
+        y, state = self.layers(vectors, state, resets=resets)
+        y = self.dropout(y)
+        if self.head is not None:
+            return self.head(y), state
+        assert self.embedding is not None
+        return functional.linear(y, self.embedding.weight, self.bias), state
 
     @torch.no_grad()
-    def generate(
-        self, prompt: Tensor, temperature: float = 1.0, generator: torch.Generator | None = None
-    ) -> Iterator[int]:
-        """Sample symbols without end, each from the distribution after all before it; the first symbol, which stands
-        for unknown ones, is never drawn.
+    def generate(self, prompt: Tensor, draw: Callable[[Tensor], Tensor], rows: int = 1) -> Iterator[Tensor]:
+        """Symbols without end, each drawn from the distribution after all before it, in several rows side by side.
 
-        Shapes   prompt (time,), at least one symbol
+        draw     the numbers, one a row, that are drawn from scores
+        Shapes   prompt (time,), at least one symbol; draw (batch, vocabulary) to (batch,); yields (batch,)
         """
         training = self.training
         self.eval()
         try:
-            scores, state = self(prompt[:, None])
+            scores, state = self(prompt[:, None].expand(-1, rows))
             while True:
-                # The largest becomes 0, so that no temperature, however low, makes an infinity of it.
-                known = scores[-1, 0, 1:].double()
-                weights = torch.softmax((known - known.max()) / temperature, -1)
-                symbol = 1 + int(torch.multinomial(weights, 1, generator=generator))
-                yield symbol
-                scores, state = self(torch.tensor([[symbol]]), state)
+                symbols = draw(scores[-1])
+                yield symbols
+                scores, state = self(symbols[None], state)
         finally:
             self.train(training)

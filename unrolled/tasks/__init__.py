@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from unrolled.errors import CellError, UsageError, did_you_mean
-from unrolled.options import LanguageModelOptions
+from unrolled.errors import CellError, UsageError
+from unrolled.options import tables_of
 from unrolled.run import read
 from unrolled.tasks.language_model import LanguageModelRun, LanguageModelTask
 
-TASKS = {LanguageModelTask.name: (LanguageModelTask, LanguageModelOptions, LanguageModelRun)}
+__all__ = ["TASKS", "LanguageModelRun", "LanguageModelTask", "load"]
 
-
-def find(name: str) -> tuple[type[LanguageModelTask], type[LanguageModelOptions], type[LanguageModelRun]]:
-    """The classes of a task: itself, its options, its runs.
-
-    Raises   UsageError for a task that is not there
-    """
-    if not isinstance(name, str) or name not in TASKS:
-        raise UsageError(f"there is no task {name!r}.{did_you_mean(str(name), TASKS)}")
-    return TASKS[name]
+TASKS = {LanguageModelTask.name: (LanguageModelTask, LanguageModelRun)}
 
 
 def load(path: str | Path) -> LanguageModelRun:
@@ -29,7 +21,8 @@ def load(path: str | Path) -> LanguageModelRun:
     """
     folder = read(Path(path))
     try:
-        _, _, run = find(folder.config.get("task", ""))
+        tables_of(folder.config.get("task", ""))
+        _, run = TASKS[folder.config["task"]]
         return run.opened(folder)
     except (UsageError, CellError) as error:
         raise type(error)(f"{error}\n  The run is {path}.") from error

@@ -2,67 +2,138 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from unrolled.errors import UsageError, did_you_mean
-from unrolled.options import TrainingOptions, check
-from unrolled.run import claim, release
-from unrolled.tasks import find
-from unrolled.tasks.language_model import LanguageModelRun
-from unrolled.training.loop import Event, Task, fit
+from unrolled.configuration import read_configuration
+from unrolled.data.corpus import corpus
+from unrolled.errors import UnrolledError, UsageError
+from unrolled.options import settle, tables_of
+from unrolled.run import claimed
+from unrolled.tasks import TASKS, LanguageModelRun, LanguageModelTask, load
+from unrolled.tasks.base import Task, configured
+from unrolled.training.checkpoint import read_checkpoint
+from unrolled.training.interrupt import interruptions
+from unrolled.training.loop import SKIPPED_AT_MOST, Event, Training
+from unrolled.training.preview import trial
+from unrolled.training.progress import bar, tell, verdict
+from unrolled.training.record import Recorder
+from unrolled.training.start import adopt, options_of_start
 
 Show = Callable[[Iterator[Event], Task], Iterable[Event]]
 
 
 def train(
-    task: str,
-    data: str | Path | Sequence[str | Path],
+    task: str = "",
+    data: Any = None,
     *,
     out: str | Path | None = None,
-    show: Show | None = None,
+    resume: str | Path | None = None,
+    start_from: str | Path | None = None,
+    config: str | Path | None = None,
+    dry_run: bool = False,
+    quiet: bool = False,
+    show: Show = bar,
     **options: Any,
 ) -> LanguageModelRun:
-    """Train a task on files.
+    """Train a task on data.
 
-    task     "language-model"
-    data     a path or several
-    out      where the run is written; None keeps it in memory
-    show     takes the events and the task and passes the events on, such as `training.progress.bar`
-    options  those of the task and of `TrainingOptions`, by name
+    task        "language-model"
+    data        a path or several; a list, an array or a column of texts; or a table, with `text` naming its column
+    out         where the run is written, at every checkpoint and at the end; None keeps it in memory
+    resume      a run that was interrupted: go on to the same weights, bit for bit, as without the interruption; `data`
+                is needed only where the run was not made from files that are still there
+    start_from  a run whose weights and vocabulary to begin with
+    config      a file with options, as `unrolled config` prints it; keywords go before it
+    dry_run     only say what was understood of the data and what the training would take
+    quiet       show nothing
+    show        takes the events and the task and passes the events on
+    options     those of the task, by name
 
-    An interruption (Ctrl-C) ends the training and returns, and writes, what was learned so far.
+    An interruption (Ctrl-C) ends the training after its step and returns, and writes, what was learned so far.
 
-    Raises   UsageError for a task, file, option or value that makes no sense, UnrolledError when training diverges;
-             nothing is written then
+    Raises   UsageError for a task, data, option or value that makes no sense: nothing is written then; UnrolledError
+             when training diverges, or the run cannot be written: its last checkpoint is kept then
     """
-    made_of, task_options, _ = find(task)
-    known = {option.name: kind for kind in (task_options, TrainingOptions) for option in fields(kind)}
-    for name in options:
-        if name not in known:
-            raise UsageError(f"{task} has no option {name!r}.{did_you_mean(name, known)}")
-    chosen = {kind: {n: v for n, v in options.items() if known[n] is kind} for kind in (task_options, TrainingOptions)}
-    training = TrainingOptions(**chosen[TrainingOptions])
-    check(training)
-    paths = [data] if isinstance(data, str | Path) else list(data)
-    torch.manual_seed(training.seed)
-    learner = made_of.of_files(paths, task_options(**chosen[task_options]))
-    made = [] if out is None else claim(Path(out))
-    events = fit(learner, training)
-    metrics = []
-    try:
-        for event in show(events, learner) if show is not None else events:
-            metrics.append({"event": type(event).__name__.lower(), **asdict(event)})
-    except KeyboardInterrupt:
-        metrics.append({"event": "interrupted"})
-    except BaseException:
-        release(made)
-        raise
-    run = learner.run({key: value for key, value in asdict(training).items() if value is not None}, metrics)
-    if out is not None:
-        run.save(out)
+    if resume is not None:
+        given = {"out": out, "start_from": start_from, "config": config, "dry_run": dry_run or None, **options}
+        changed = [name for name, value in given.items() if value is not None]
+        if changed:
+            raise UsageError(f"resume goes on with the options of the run: leave out {', '.join(changed)}")
+        return _resume(Path(resume), task, data, show, quiet)
+    tables_of(task)
+    if data is None:
+        raise UsageError(f"{task} learns from data: give files, or texts")
+    if config is not None:
+        options = {**read_configuration(Path(config), task), **options}
+    begun = load(start_from) if start_from is not None else None
+    if begun is not None:
+        options = options_of_start(begun, options)
+    with claimed(None if dry_run or out is None else Path(out)):
+        learner = _learner(task, data, settle(task, options), begun)
+        if begun is not None:
+            learner.notices += adopt(learner, begun)
+        training = Training(learner, learner.training)
+        if not quiet:
+            tell(learner.description, learner.notices)
+        if dry_run:
+            if not quiet:
+                tell(trial(learner, training))
+            return learner.run([])
+        return _run(learner, training, Recorder(learner, training, None if out is None else Path(out)), show, quiet)
+
+
+def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> LanguageModelRun:
+    begun, checkpoint = load(folder), read_checkpoint(folder)
+    if task and task != begun.task:
+        raise UsageError(f"{folder} is a run of {begun.task}, not of {task}")
+    settled = configured(begun.config)
+    settled["model"] = replace(settled["model"], cell=begun.cell)
+    found = begun.config["recorded"]
+    if data is None:
+        data = [Path(file["path"]) for file in found["files"]]
+        if not data:
+            raise UsageError(f"{folder} was not made from files: give its data again")
+    learner = _learner(begun.task, data, settled, begun)
+    if learner.corpus.digest != found["digest"]:
+        raise UsageError(
+            f"the data of {folder} have changed since: a new training can go on with --start-from {folder}"
+        )
+    training = Training(learner, learner.training, checkpoint)
+    if not quiet:
+        tell(learner.description, [*learner.notices, f"resumed after step {training.number:,}"])
+    rows: list[Mapping[str, Any]] = [
+        row for row in begun.metrics if row["number"] <= training.number and row["event"] != "stopped"
+    ]
+    rows.append({"event": "resumed", "number": training.number, "seconds": training.seconds})
+    return _run(learner, training, Recorder(learner, training, folder, rows), show, quiet)
+
+
+def _learner(task: str, data: Any, settled: Mapping[str, Any], begun: LanguageModelRun | None) -> LanguageModelTask:
+    torch.manual_seed(settled["training"].seed)
+    read = corpus(data, encoding=settled["data"].encoding, column=settled["data"].text)
+    made_task, _ = TASKS[task]
+    return made_task(read, **settled, known=None if begun is None else begun.vocabulary)
+
+
+def _run(
+    learner: LanguageModelTask, training: Training, recorder: Recorder, show: Show, quiet: bool
+) -> LanguageModelRun:
+    with interruptions() as interrupted:
+        events = recorder.record(training.events(interrupted))
+        for _ in events if quiet else show(events, learner):
+            pass
+        run = recorder.finish()
+    if run.reason == "diverged":
+        kept = f" What was learned before is in {recorder.folder}." if recorder.folder is not None else ""
+        raise UnrolledError(
+            f"training diverged: {SKIPPED_AT_MOST + 1} steps in a row had a loss or gradient that is not finite; "
+            f"a lower learning_rate or clip may help.{kept}"
+        )
+    if not quiet:
+        tell(verdict(run.metrics, learner))
     return run

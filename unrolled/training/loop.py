@@ -3,48 +3,33 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from unrolled.errors import UnrolledError
+from unrolled.layers.state import detached, rebuilt, tensors_of
 from unrolled.options import TrainingOptions, check
+from unrolled.tasks.base import Task
+from unrolled.training.checkpoint import Checkpoint, optimiser_tensors, restore_optimiser, within
+from unrolled.training.optimise import optimiser_of, rate_at
 
-
-class Task(Protocol):
-    """What the loop asks of a task. State is carried over the windows of an epoch; the loop cuts its gradient."""
-
-    unit: str
-
-    @property
-    def model(self) -> nn.Module:
-        """What learns."""
-
-    @property
-    def per_step(self) -> int:
-        """Units in one window."""
-
-    @property
-    def steps_per_epoch(self) -> int:
-        """Windows in one epoch."""
-
-    def epoch(self) -> Iterator[Any]:
-        """The windows of one epoch."""
-
-    def loss(self, window: Any, state: Any) -> tuple[Tensor, Any]:
-        """The mean loss over a window, and the state after it."""
-
-    def evaluate(self) -> float:
-        """The loss on held-out data."""
+MEASURED_STEPS = 20
+# The first steps are slower: kernels are made, memory is fetched.
+SETTLING_STEPS = 5
+# Of the minutes that are given, evaluations take this share at most.
+EVALUATED_SHARE = 0.15
+SKIPPED_AT_MOST = 10
 
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the optimiser. Loss in nats; `skipped` when loss or gradient were not finite and nothing changed.
+    """One step of the optimiser. Losses in nats, the mean over the window's steps and their sum; `skipped` when loss or
+    gradient were not finite and nothing changed.
 
     `steps` is how many there will be, None until that is measured.
     """
@@ -52,6 +37,7 @@ class Step:
     number: int
     steps: int | None
     loss: float
+    loss_sum: float
     gradient_norm: float
     learning_rate: float
     seconds: float
@@ -60,101 +46,194 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The held-out loss after a step."""
+    """The held-out loss after a step, whether it is the best so far, and what the model makes now."""
 
     number: int
     steps: int
     loss: float
     seconds: float
+    best: bool
+    sample: str = ""
 
 
-Event = Step | Evaluation
+@dataclass(frozen=True)
+class Saved:
+    """A point to go on from. Who does not write it may drop it."""
 
-MEASURED_STEPS = 20
-WARM_UP = 0.05
-SKIPPED_AT_MOST = 10
-OVERRUN = 1.3
+    number: int
+    seconds: float
+    checkpoint: Checkpoint = field(repr=False)
 
 
-def fit(task: Task, options: TrainingOptions) -> Iterator[Event]:
-    """Train the task's model by truncated backpropagation through time.
+@dataclass(frozen=True)
+class Stopped:
+    """The last event. `reason` is complete, early, interrupted or diverged."""
 
-    The state is carried from window to window and its gradient cut between them. A step whose loss or gradient is not
-    finite is skipped; after several in a row the loop raises.
+    number: int
+    steps: int | None
+    reason: str
+    seconds: float
 
-    Raises   UnrolledError when training diverges; UsageError for options that make no sense
-    Source   Williams & Peng 1990; clipping: Pascanu, Mikolov & Bengio 2013
+
+Event = Step | Evaluation | Saved | Stopped
+
+
+class Training:
+    """A task in training: its model, the optimiser, and where it stands.
+
+    `best` holds the weights to keep: those of the lowest held-out loss, the present ones where nothing is held out.
+
+    Raises   UsageError for options that make no sense
+    Source   truncated backpropagation: Williams & Peng 1990; clipping: Pascanu, Mikolov & Bengio 2013
     """
-    check(options)
-    model = task.model
-    optimiser = torch.optim.AdamW(
-        model.parameters(), options.learning_rate, weight_decay=options.weight_decay, betas=(0.9, 0.99)
-    )
-    steps = options.epochs * task.steps_per_epoch
-    measured = options.minutes is None
-    if not measured:
-        steps = max(steps, MEASURED_STEPS)
-    start = time.perf_counter()
-    model.train()
-    skipped = 0
-    for number, (window, state_before) in enumerate(_windows(task), 1):
-        rate = options.learning_rate * _schedule(number, steps)
-        for group in optimiser.param_groups:
+
+    def __init__(self, task: Task, options: TrainingOptions, start: Checkpoint | None = None):
+        check(options)
+        self.task, self.options = task, options
+        self.optimiser = optimiser_of(task.model.parameters(), options)
+        self.number = 0
+        # Until the first steps are measured, as many as the epochs have.
+        self.steps = options.epochs * task.steps_per_epoch
+        self.fixed = options.minutes is None
+        self.every = math.ceil(self.steps / options.evaluations)
+        self.seconds = 0.0
+        self.skipped = 0
+        self.lowest: float | None = None
+        self.waited = 0
+        self.best: dict[str, Tensor] | None = None
+        self._state: Any = None
+        if start is not None:
+            self._restore(start)
+
+    def events(self, interrupted: Callable[[], bool] = lambda: False) -> Iterator[Event]:
+        """Train, from where this stands to the end.
+
+        The state is carried from window to window and its gradient cut between them. A step whose loss or gradient is
+        not finite is skipped; after several in a row the training stops as diverged.
+
+        interrupted   asked after each step; true ends the training there, with a checkpoint
+        """
+        begun = time.perf_counter() - self.seconds
+        durations: list[float] = []
+        self.task.model.train()
+        reason = ""
+        for window in self._windows():
+            before = time.perf_counter()
+            step = self._step(window)
+            durations.append(time.perf_counter() - before)
+            self.seconds = time.perf_counter() - begun
+            yield step
+            evaluated = None
+            if not self.fixed and self.number >= MEASURED_STEPS:
+                evaluated = self._evaluation(begun)
+                self._fix_steps(durations, time.perf_counter() - begun - self.seconds)
+            elif self.fixed and (self.number % self.every == 0 or self.number == self.steps):
+                evaluated = self._evaluation(begun)
+            if evaluated is not None:
+                yield evaluated
+            reason = self._reason(interrupted())
+            if reason or evaluated or self._checkpoint_is_due():
+                self.seconds = time.perf_counter() - begun
+                yield Saved(self.number, self.seconds, self.checkpoint())
+            if reason:
+                break
+        yield Stopped(self.number, self.steps if self.fixed else None, reason, self.seconds)
+
+    def _reason(self, interrupted: bool) -> str:
+        """Why the training ends here; empty if it does not."""
+        if self.skipped > SKIPPED_AT_MOST:
+            return "diverged"
+        if self.fixed and self.number >= self.steps:
+            return "complete"
+        if self.options.patience and self.waited >= self.options.patience:
+            return "early"
+        return "interrupted" if interrupted else ""
+
+    def _checkpoint_is_due(self) -> bool:
+        return self.options.checkpoint_every > 0 and self.number % self.options.checkpoint_every == 0
+
+    def _windows(self) -> Iterator[Any]:
+        """The windows that are left, one epoch after the other; each epoch begins with a fresh state."""
+        while True:
+            first = self.number % self.task.steps_per_epoch
+            if first == 0:
+                self._state = None
+            yield from self.task.windows(first)
+
+    def _step(self, window: Any) -> Step:
+        model, options = self.task.model, self.options
+        self.number += 1
+        rate = rate_at(self.number, max(self.steps, self.number), options)
+        for group in self.optimiser.param_groups:
             group["lr"] = rate
-        loss, state = task.loss(window, state_before.value)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        value = float(loss.detach())
+        loss, state = self.task.loss(window, self._state)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.objective.backward()
+        mean, total = float(loss.mean.detach()), float(loss.total.detach())
         norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.clip))
-        finite = math.isfinite(norm) and math.isfinite(value)
-        skipped = 0 if finite else skipped + 1
+        finite = math.isfinite(norm) and math.isfinite(mean)
         if finite:
-            optimiser.step()
-            state_before.value = detached(state)
+            self.optimiser.step()
+        self.skipped = 0 if finite else self.skipped + 1
+        self._state = detached(state) if finite else None
+        steps = self.steps if self.fixed else None
+        return Step(self.number, steps, mean, total, norm, rate, self.seconds, skipped=not finite)
+
+    def _evaluation(self, begun: float) -> Evaluation | None:
+        loss = self.task.evaluate()
+        if loss is None:
+            return None
+        best = math.isfinite(loss) and (self.lowest is None or loss < self.lowest)
+        if best:
+            self.lowest, self.waited = loss, 0
+            self.best = {name: value.detach().clone() for name, value in self.task.model.state_dict().items()}
         else:
-            state_before.value = None
-        seconds = time.perf_counter() - start
-        yield Step(number, steps if measured else None, value, norm, rate, seconds, skipped=not finite)
-        if skipped > SKIPPED_AT_MOST:
-            raise UnrolledError(
-                f"training diverged: {skipped} steps in a row had a loss or gradient that is not finite; "
-                f"a lower learning_rate or clip may help"
-            )
-        if number == MEASURED_STEPS and options.minutes is not None:
-            steps, measured = max(number, int(number * options.minutes * 60 / seconds)), True
-        if measured and options.minutes is not None and seconds > OVERRUN * options.minutes * 60:
-            steps = number  # the machine has become slower than when it was measured
-        # An evaluation among the steps that are measured would be counted with them.
-        if number == steps or (measured and number % math.ceil(steps / options.evaluations) == 0):
-            yield Evaluation(number, steps, task.evaluate(), time.perf_counter() - start)
-        if number >= steps:
-            return
+            self.waited += 1
+        seconds = time.perf_counter() - begun
+        return Evaluation(self.number, self.steps, loss, seconds, best, self.task.sample())
+
+    def _fix_steps(self, durations: list[float], evaluation: float) -> None:
+        """As many steps as the minutes allow, at the pace of those taken so far."""
+        assert self.options.minutes is not None
+        budget = self.options.minutes * 60
+        evaluations = self.options.evaluations
+        if evaluation > 0:
+            evaluations = max(1, min(evaluations, int(EVALUATED_SHARE * budget / evaluation)))
+        left = budget - self.seconds - evaluations * evaluation
+        pace = statistics.median(durations[SETTLING_STEPS:] or durations)
+        self.steps = self.number + max(0, int(left / pace))
+        self.every = math.ceil(self.steps / evaluations)
+        self.fixed = True
+
+    def keep_best(self) -> None:
+        """Put the weights to keep into the model."""
+        if self.best is not None:
+            self.task.model.load_state_dict(self.best)
+
+    def checkpoint(self) -> Checkpoint:
+        """All that is needed to go on to the same weights, bit for bit."""
+        tensors = {
+            **within("weights", self.task.model.state_dict()),
+            **within("optimiser", optimiser_tensors(self.optimiser)),
+            **within("best", self.best or {}),
+            "random": torch.get_rng_state(),
+        }
+        if self._state is not None:
+            tensors |= within("state", {str(index): value for index, value in enumerate(tensors_of(self._state))})
+        facts = {name: getattr(self, name) for name in _FACTS}
+        return Checkpoint(facts, {name: value.detach().clone() for name, value in tensors.items()})
+
+    def _restore(self, start: Checkpoint) -> None:
+        for name in _FACTS:
+            setattr(self, name, start.facts[name])
+        self.task.model.load_state_dict(start.part("weights"))
+        restore_optimiser(self.optimiser, start.part("optimiser"))
+        self.best = start.part("best") or None
+        carried = start.part("state")
+        if carried:
+            ordered = iter([carried[str(index)] for index in range(len(carried))])
+            self._state = rebuilt(self.task.state(), ordered)
+        torch.set_rng_state(start.tensors["random"])
 
 
-class _Carried:
-    """The state between two windows."""
-
-    value: Any = None
-
-
-def _windows(task: Task) -> Iterator[tuple[Any, _Carried]]:
-    """The windows of one epoch after the other; each epoch begins with a fresh state."""
-    while True:
-        carried = _Carried()
-        for window in task.epoch():
-            yield window, carried
-
-
-def _schedule(number: int, steps: int) -> float:
-    warm = max(1, int(WARM_UP * steps))
-    if number <= warm:
-        return number / warm
-    return 0.5 * (1 + math.cos(math.pi * (number - warm) / max(1, steps - warm)))
-
-
-def detached(state: Any) -> Any:
-    """The same state without its history, whatever tuples it is made of."""
-    if isinstance(state, Tensor):
-        return state.detach()
-    parts = [detached(part) for part in state]
-    return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
+_FACTS = ("number", "steps", "fixed", "every", "seconds", "skipped", "lowest", "waited")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
-from unrolled.training.loop import Event, Step, Task
+from unrolled.tasks.base import Task
+from unrolled.training.loop import Evaluation, Event, Step
 
 SMOOTHING = 0.98
 
@@ -16,10 +21,10 @@ SMOOTHING = 0.98
 def bar(events: Iterator[Event], task: Task, console: Console | None = None) -> Iterator[Event]:
     """Pass the events on and show them: steps, loss, rate, time left.
 
-    Loss is a running mean in bits per character (nats / log 2); the held-out loss stands beside it once it was taken.
+    Loss is a running mean in bits per token (nats / log 2); the held-out loss stands beside it once it was taken.
     """
-    console = console or Console(stderr=True)
-    if not console.is_terminal:
+    console = console or _console()
+    if not (console.is_terminal or console.is_jupyter):
         yield from _lines(events, task, console)
         return
     columns = (
@@ -30,39 +35,104 @@ def bar(events: Iterator[Event], task: Task, console: Console | None = None) -> 
         TimeRemainingColumn(),
     )
     mean: float | None = None
-    held_out = ""
+    held_out, skipped = "", 0
     with Progress(*columns, console=console, expand=True) as progress:
         shown = progress.add_task("training", total=None, steps="", loss="", rate="")
         for event in events:
             if isinstance(event, Step):
                 mean = _running(mean, event)
-            else:
+                skipped += event.skipped
+            elif isinstance(event, Evaluation):
                 held_out = f", held out {_bits(event.loss)}"
-            progress.update(
-                shown,
-                total=event.steps,
-                completed=event.number,
-                steps=f"{event.number}{f'/{event.steps}' if event.steps else ''} steps",
-                loss=f"{_bits(mean)} bits{held_out}" if mean is not None else "",
-                rate=f"{event.number * task.per_step / event.seconds:,.0f} {task.unit}/s",
-            )
+            if isinstance(event, Step | Evaluation):
+                progress.update(
+                    shown,
+                    total=event.steps,
+                    completed=event.number,
+                    steps=f"{event.number}{f'/{event.steps}' if event.steps else ''} steps{_skipped(skipped)}",
+                    loss=f"{_bits(mean)} bits{held_out}" if mean is not None else "",
+                    rate=_rate(event, task),
+                )
             yield event
 
 
 def _lines(events: Iterator[Event], task: Task, console: Console) -> Iterator[Event]:
     mean: float | None = None
+    skipped = 0
     for event in events:
         if isinstance(event, Step):
             mean = _running(mean, event)
-        else:
+            skipped += event.skipped
+        elif isinstance(event, Evaluation):
             learned = f"{_bits(mean)} bits, " if mean is not None else ""
-            rate = event.number * task.per_step / event.seconds
             console.print(
-                f"step {event.number}/{event.steps}: {learned}held out {_bits(event.loss)} bits, "
-                f"{rate:,.0f} {task.unit}/s",
+                f"step {event.number}/{event.steps}{_skipped(skipped)}: {learned}held out {_bits(event.loss)} bits"
+                f"{' (best)' if event.best else ''}, {_rate(event, task)}",
                 highlight=False,
+                soft_wrap=True,
             )
         yield event
+
+
+def tell(rows: Sequence[tuple[str, str]], notices: Sequence[str] = ()) -> None:
+    """Show names with their values, in columns, and what the user should know, a line each."""
+    console = _console()
+    for line in [*aligned(rows), *(f"note: {notice}" for notice in notices)]:
+        console.print(Text(line), soft_wrap=True)
+
+
+def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """Names and values as lines of two columns, where a syllable of Korean takes two places."""
+    width = max((cell_len(name) for name, _ in rows), default=0)
+    return [f"{name}{' ' * (width - cell_len(name))}  {value}" for name, value in rows]
+
+
+def verdict(metrics: Sequence[Mapping[str, Any]], task: Task) -> list[tuple[str, str]]:
+    """What a training came to: how it ended, how long it took, the lowest held-out loss."""
+    stopped = metrics[-1]
+    ended = {
+        "complete": "complete",
+        "early": "stopped early: the held-out loss fell no more",
+        "interrupted": "interrupted",
+        "diverged": "diverged",
+    }[stopped["reason"]]
+    tokens = stopped["number"] * task.per_step
+    rows = [
+        ("training", f"{ended}; {stopped['number']:,} steps, {tokens:,} {task.unit}, {duration(stopped['seconds'])}")
+    ]
+    skipped = sum(row["skipped"] for row in metrics if row["event"] == "step")
+    if skipped:
+        rows.append(("skipped", f"{skipped:,} steps whose loss or gradient was not finite"))
+    evaluations = [row for row in metrics if row["event"] == "evaluation"]
+    if evaluations:
+        best = min(evaluations, key=lambda row: row["loss"])
+        rows.append(
+            ("held out", f"{best['loss']:.4f} nats, {_bits(best['loss'])} bits a token, at step {best['number']:,}")
+        )
+    return rows
+
+
+def duration(seconds: float) -> str:
+    """A time in words: `42 s`, `3 min 5 s`, `2 h 10 min`."""
+    if seconds < 60:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def _console() -> Console:
+    # What is not a terminal has no width to keep to.
+    return Console(stderr=True, width=None if sys.stderr.isatty() else 200, highlight=False)
+
+
+def _rate(event: Step | Evaluation, task: Task) -> str:
+    return f"{event.number * task.per_step / max(event.seconds, 1e-9):,.0f} {task.unit}/s"
+
+
+def _skipped(count: int) -> str:
+    return f" ({count} skipped)" if count else ""
 
 
 def _running(mean: float | None, event: Step) -> float | None:
@@ -72,4 +142,5 @@ def _running(mean: float | None, event: Step) -> float | None:
 
 
 def _bits(nats: float) -> str:
-    return f"{nats / math.log(2):.3f}"
+    bits = nats / math.log(2)
+    return f"{bits:.3f}" if abs(bits) < 1e4 else f"{bits:.3g}"

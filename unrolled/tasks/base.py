@@ -1,0 +1,182 @@
+"""What all tasks and all runs have in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from unrolled.errors import UsageError, did_you_mean
+from unrolled.language import Cell
+from unrolled.options import check, tables_of
+from unrolled.report import Section, report_page
+from unrolled.run import CARD, REPORT, RunFolder
+
+# In config.toml beside the tables of options.
+FOUND = ("task", "version", "recorded")
+
+
+class Loss(NamedTuple):
+    """The loss of a window: what is minimised, and in nats its mean over steps and its sum over them, a row each."""
+
+    objective: Tensor
+    mean: Tensor
+    total: Tensor
+
+
+class Task(Protocol):
+    """What training asks of a task. State is carried over the windows of an epoch; the loop cuts its gradient."""
+
+    unit: str
+
+    @property
+    def model(self) -> nn.Module:
+        """What learns."""
+
+    @property
+    def per_step(self) -> int:
+        """Units in one window."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Windows in one epoch."""
+
+    def windows(self, first: int) -> Iterator[Any]:
+        """The windows of one epoch, from the `first` on."""
+
+    def state(self) -> Any:
+        """A state such as an epoch begins with."""
+
+    def loss(self, window: Any, state: Any) -> tuple[Loss, Any]:
+        """The loss over a window, and the state after it."""
+
+    def evaluate(self) -> float | None:
+        """The loss on held-out data, None where nothing is held out."""
+
+    def sample(self) -> str:
+        """What the model makes now, to look at; empty if there is nothing to show."""
+
+
+class Page(str):
+    """A page of HTML; a notebook shows it as one."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        inner = self.replace("&", "&amp;").replace('"', "&quot;")
+        return f'<iframe srcdoc="{inner}" style="width: 100%; height: 40em; border: 0"></iframe>'
+
+
+class Run(ABC):
+    """A trained model with all that it came from.
+
+    config    the tables of options, and under `recorded` what was found of the data
+    metrics   what was measured in training, one event a row, losses in nats
+    """
+
+    unit: str
+
+    def __init__(self, cell: Cell, model: nn.Module, config: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]):
+        self.cell, self.model, self.config, self.metrics = cell, model, config, list(metrics)
+
+    @property
+    def task(self) -> str:
+        """The task that it was trained for."""
+        return str(self.config["task"])
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers were learned."""
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    @property
+    def held_out_loss(self) -> float | None:
+        """The lowest held-out loss of the training, in nats; None where nothing was held out."""
+        losses = [row["loss"] for row in self.metrics if row["event"] == "evaluation" and row["loss"] is not None]
+        return min(losses, default=None)
+
+    @property
+    def reason(self) -> str:
+        """Why the training ended: complete, early, interrupted or diverged; empty if it has not."""
+        ends = [row["reason"] for row in self.metrics if row["event"] == "stopped"]
+        return ends[-1] if ends else ""
+
+    @property
+    def report(self) -> Page:
+        """The page that shows what was trained, and how it went."""
+        found = self.config.get("recorded", {})
+        facts = [("task", self.task), ("cell", self.cell.name), ("parameters", f"{self.parameters:,}")]
+        facts += [(name, f"{value:,}") for name, value in found.items() if isinstance(value, int)]
+        options = [
+            (f"{table}.{name}", str(value))
+            for table in tables_of(self.task)
+            for name, value in self.config[table].items()
+        ]
+        files = [(Path(file["path"]).name, file["sha256"]) for file in found.get("files", [])]
+        sections = [
+            *self.sections(),
+            Section.table("Options", options),
+            Section.table("Data files, by their SHA-256", files),
+            Section.samples("The cell", [(self.cell.name, self.cell.text)]),
+        ]
+        return Page(report_page(self.title, facts, self.metrics, sections, self.unit))
+
+    @property
+    def title(self) -> str:
+        """What it is, in a few words."""
+        return f"{self.task}: {self.cell.name}"
+
+    @abstractmethod
+    def sections(self) -> Sequence[Section]:
+        """What the report shows of this task."""
+
+    @abstractmethod
+    def vocabulary_json(self) -> Any:
+        """The vocabulary as it is written."""
+
+    @abstractmethod
+    def card(self) -> str:
+        """The model card."""
+
+    def folder(self) -> RunFolder:
+        """What is written."""
+        return RunFolder(self.config, self.cell.text, self.model.state_dict(), self.vocabulary_json(), self.metrics)
+
+    def save(self, path: str | Path) -> None:
+        """Write the run's folder, report and model card included.
+
+        Raises   UnrolledError when it cannot be written
+        """
+        self.folder().write(Path(path), {REPORT: self.report, CARD: self.card()})
+
+    def __repr__(self) -> str:
+        loss = f", held out {self.held_out_loss:.4f} nats" if self.held_out_loss is not None else ""
+        return f"<{type(self).__name__} {self.cell.name}, {self.parameters:,} parameters{loss}>"
+
+
+def configured(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a run's configuration gives, a table each.
+
+    Raises   UsageError for a table or key that is missing or unknown, or a value that makes no sense
+    """
+    tables = tables_of(config.get("task", ""))
+    for name in config:
+        if name not in tables and name not in FOUND:
+            raise UsageError(f"config.toml has {name!r}, which is unknown.{did_you_mean(name, [*tables, *FOUND])}")
+    options = {}
+    for table, kind in tables.items():
+        given, known = config.get(table), {option.name for option in fields(kind)}
+        if not isinstance(given, Mapping):
+            raise UsageError(f"config.toml has no table [{table}]")
+        for name in given:
+            if name not in known:
+                raise UsageError(
+                    f"config.toml has {name!r} in [{table}], which is unknown.{did_you_mean(name, known - set(given))}"
+                )
+        options[table] = kind(**given)
+        check(options[table])
+    return options

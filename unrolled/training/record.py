@@ -1,0 +1,94 @@
+"""The run folder is written while its training goes on, so that whatever ends it loses little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from unrolled.errors import UnrolledError
+from unrolled.run import METRICS, WEIGHTS, metrics_line, replace_file
+from unrolled.tasks import LanguageModelRun, LanguageModelTask
+from unrolled.training.checkpoint import FILE
+from unrolled.training.loop import Evaluation, Event, Saved, Step, Stopped, Training
+
+# Event -> its name in a row of metrics.
+NAMES: Mapping[type[Event], str] = {
+    Step: "step",
+    Evaluation: "evaluation",
+    Saved: "checkpoint",
+    Stopped: "stopped",
+}
+
+
+class Recorder:
+    """Keeps what was measured, and writes the run's folder at every checkpoint.
+
+    folder   where to write; None keeps all in memory
+    rows     what an earlier part of the training has measured
+    """
+
+    def __init__(
+        self,
+        task: LanguageModelTask,
+        training: Training,
+        folder: Path | None,
+        rows: Sequence[Mapping[str, Any]] = (),
+    ):
+        self.task, self.training, self.folder = task, training, folder
+        self.rows: list[Mapping[str, Any]] = list(rows)
+        # How many rows are on the disk, and which weights.
+        self._rows_written = 0
+        self._weights_written: Mapping[str, Tensor] | None = None
+
+    def record(self, events: Iterator[Event]) -> Iterator[Event]:
+        """Pass the events on and record them.
+
+        Raises   UnrolledError when the folder cannot be written; the last checkpoint in it is whole
+        """
+        for event in events:
+            values = {field.name: getattr(event, field.name) for field in fields(event) if field.repr}
+            self.rows.append({"event": NAMES[type(event)], **values})
+            if isinstance(event, Saved) and self.folder is not None:
+                self._save(event, self.folder)
+            yield event
+
+    def finish(self) -> LanguageModelRun:
+        """The run with the weights to keep; its folder is made complete, with report and model card.
+
+        Raises   UnrolledError when the folder cannot be written
+        """
+        self.training.keep_best()
+        run = self._run()
+        if self.folder is not None:
+            run.save(self.folder)
+            if run.reason in ("complete", "early"):
+                (self.folder / FILE).unlink(missing_ok=True)
+        run.model.eval()
+        return run
+
+    def _run(self) -> LanguageModelRun:
+        return self.task.run(self.rows, self.training.steps if self.training.fixed else None)
+
+    def _save(self, event: Saved, folder: Path) -> None:
+        weights = self.training.best or self.task.model.state_dict()
+        if self._rows_written == 0:
+            replace(self._run().folder(), weights=weights).write(folder)
+        else:
+            self._append(folder)
+            if weights is not self._weights_written:
+                replace_file(folder / WEIGHTS, save(dict(weights)))
+        self._rows_written, self._weights_written = len(self.rows), weights
+        event.checkpoint.write(folder)
+
+    def _append(self, folder: Path) -> None:
+        path = folder / METRICS
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(map(metrics_line, self.rows[self._rows_written :]))
+        except OSError as error:
+            raise UnrolledError(f"{path} cannot be written: {error.strerror or error}") from error
