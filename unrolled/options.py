@@ -134,10 +134,6 @@ class WindowOptions(TrainingOptions):
     """How a model of long sequences is trained: by truncated backpropagation through time."""
 
     window: int = _option(32, "Steps between two cuts of truncated backpropagation.", {"above": 0})
-    restart: float = _option(
-        0.02, "Chance of a row to begin a window from the initial state: to begin from nothing is learned too.",
-        {"from": 0, "below": 1},
-    )  # fmt: skip
     loss: str = _option("mean", "Over the steps of a window, what is minimised: mean or sum.", None, ("mean", "sum"))
 
 

@@ -19,7 +19,6 @@ from unrolled.data.stream import IGNORED, SideBySide, Stream, Window, stream
 from unrolled.data.units import unit
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UsageError
-from unrolled.layers.state import rebuilt, tensors_of
 from unrolled.models.sampling import Sampler
 from unrolled.options import LanguageModelOptions, TextOptions, WindowOptions
 from unrolled.run import CELL
@@ -135,22 +134,10 @@ class LanguageModelTask:
 
     def loss(self, window: Window, state: Any) -> tuple[Loss, Any]:
         """The loss over a window, and the state after it."""
-        scores, state = self.model(window.inputs, self._restarted(state), window.resets)
+        scores, state = self.model(window.inputs, state, window.resets)
         mean = functional.cross_entropy(scores.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
         total = mean * len(window.inputs)
         return Loss(total if self.training.loss == "sum" else mean, mean, total), state
-
-    def _restarted(self, state: Any) -> Any:
-        """The state, by chance the initial one in some rows."""
-        if state is None or not self.training.restart:
-            return state
-        anew = torch.rand(self.training.batch_size) < self.training.restart
-        if not bool(anew.any()):
-            return state
-        pairs = zip(tensors_of(state), tensors_of(self.state()), strict=True)
-        # A clock has no rows, and goes on.
-        mixed = [torch.where(anew[:, None], initial, value) if value.dim() else value for value, initial in pairs]
-        return rebuilt(state, iter(mixed))
 
     def evaluate(self) -> float | None:
         """Nats per token of the held-out text, of its beginning if it is long."""
