@@ -199,6 +199,9 @@ def evaluate(
     encoding: Annotated[
         str, typer.Option("--encoding", help="How the files are written; by default as the run's.")
     ] = "",
+    learning_rate: Annotated[
+        float, typer.Option("--learning-rate", help="Of --dynamic: plain gradient descent.")
+    ] = 0.1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Measure how well a run foretells files."""
@@ -211,11 +214,15 @@ def evaluate(
     if not data:
         raise UsageError("give files to evaluate on, or --text")
     measured: dict[str, Any] = opened.evaluate(data, encoding=encoding)
-    moving = opened.evaluate(data, encoding=encoding, dynamic=True, show=_reading) if dynamic else None
+    moving = None
+    if dynamic:
+        moving = opened.evaluate(data, encoding=encoding, dynamic=True, learning_rate=learning_rate, show=_reading)
     if as_json:
         print(json.dumps({**measured, "dynamic": moving} if moving else measured))
         return
     _print_table(_figures(measured, opened.unit))
+    if measured["unknown"]:
+        print("What is unknown costs what its symbol does, not its spelling: bits per character are too low by that.")
     if moving:
         print("\nwhile it goes on learning as it reads:")
         _print_table([row for row in _figures(moving, opened.unit) if "per" in row[0] or "likeliest" in row[0]])

@@ -174,9 +174,7 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
             raise UsageError(f"config.toml has no table [{table}]")
         for name in given:
             if name not in known:
-                raise UsageError(
-                    f"config.toml has {name!r} in [{table}], which is unknown.{did_you_mean(name, known - set(given))}"
-                )
+                raise UsageError(f"config.toml has {name!r} in [{table}], which is unknown.{did_you_mean(name, known)}")
         options[table] = kind(**given)
         check(options[table])
     return options
