@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -74,4 +75,36 @@ def test_a_file_is_read_with_memory_for_a_quarter_of_it(unit: str, end_token: st
     limit = large.stat().st_size // 4
     command = [sys.executable, "-c", SCRIPT, str(small), str(large), unit, end_token, str(limit)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+TRAINING = """
+import re, resource, sys
+from pathlib import Path
+
+import torch
+
+import unrolled
+
+torch.set_num_threads(1)
+small, large, limit = sys.argv[1:]
+options = {"hidden_size": 16, "batch_size": 8, "minutes": 0.01, "quiet": True}
+unrolled.train("language-model", small, **options)
+in_use = int(re.search(r"VmData:\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (in_use + int(limit), resource.RLIM_INFINITY))
+run = unrolled.train("language-model", large, **options)
+assert run.config["recorded"]["tokens"] > 10**8, run.config
+assert run.held_out_loss is not None
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not say what memory is in use")
+def test_a_model_trains_on_a_file_with_memory_for_a_quarter_of_it(large: Path, tmp_path: Path) -> None:
+    small = tmp_path / "small.txt"
+    with large.open() as file:
+        small.write_text(file.read(20_000))
+    command = [sys.executable, "-c", TRAINING, str(small), str(large), str(large.stat().st_size // 4)]
+    environment = {**os.environ, "UNROLLED_CACHE": str(tmp_path)}
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert result.returncode == 0, result.stderr

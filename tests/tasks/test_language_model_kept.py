@@ -30,7 +30,7 @@ def test_a_column_of_a_frame_trains_as_the_list_of_its_texts(library: str) -> No
     run = trained(frame, text="review")
     assert same_weights(run, trained(texts))
     assert same_weights(run, trained(frame["review"]))
-    assert run.evaluate(frame) == run.evaluate(texts, text="")
+    assert run.evaluate(frame) == run.evaluate(texts, column="")
 
 
 def same_weights(one: LanguageModelRun, other: LanguageModelRun) -> bool:

@@ -128,7 +128,7 @@ def test_files_lists_and_tables_are_evaluated_alike(run: LanguageModelRun, tmp_p
     expected = run.evaluate([TEXT])
     assert run.evaluate(path, encoding="utf-16") == expected
     assert run.evaluate([path], encoding="utf-16") == expected
-    assert run.evaluate({"one": [TEXT]}, text="one") == expected
+    assert run.evaluate({"one": [TEXT]}, column="one") == expected
     assert run.evaluate(np.array([TEXT], dtype=object)) == expected
 
 
@@ -144,8 +144,8 @@ def test_files_are_evaluated_in_the_encoding_of_the_training_unless_another_is_n
 def test_a_run_of_a_table_is_evaluated_on_tables_and_on_other_texts() -> None:
     run = trained({"id": ["a", "b"], "review": [TEXT[:100], TEXT[:80]]}, text="review")
     expected = run.evaluate({"review": ["the cat"]})
-    assert run.evaluate(["the cat"], text="") == expected
-    assert run.evaluate({"other": ["the cat"], "review": ["the dog"]}, text="other") == expected
+    assert run.evaluate(["the cat"], column="") == expected
+    assert run.evaluate({"other": ["the cat"], "review": ["the dog"]}, column="other") == expected
 
 
 def test_evaluation_that_goes_on_learning_counts_the_same_tokens_and_leaves_the_run_as_it_is(

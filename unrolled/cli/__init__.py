@@ -14,7 +14,7 @@ import typer
 from unrolled.cli import cells, models
 from unrolled.errors import CellError, UnrolledError, UsageError
 
-DONE, FAILED, WRONG_INPUT, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
 app = typer.Typer(
     name="unrolled",
@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(traceback.format_exc() if debug else _message(error), file=sys.stderr)
         return WRONG_INPUT if isinstance(error, UsageError | CellError) else FAILED
     except KeyboardInterrupt:
-        return INTERRUPTED
+        print("interrupted", file=sys.stderr)
+        return models.INTERRUPTED
     except OSError as error:
         # What Python still holds back at its end must go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

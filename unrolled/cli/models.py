@@ -18,6 +18,7 @@ from unrolled.options import TABLES
 if TYPE_CHECKING:
     from unrolled.tasks.language_model.scoring import Score
 
+INTERRUPTED = 130
 RUNS = Path("runs")
 FIGURES = {
     "tokens": ("tokens", "{:,}"),
@@ -113,7 +114,7 @@ def train(
         return
     if run.reason == "interrupted":
         print(f"interrupted; what was learned is in {folder}. To go on: unrolled train --resume {folder}")
-        raise KeyboardInterrupt
+        raise typer.Exit(INTERRUPTED)
     print(f"written to {folder}. Next: unrolled generate {folder}, or look at {Path(folder) / 'report.html'}")
 
 
@@ -193,6 +194,9 @@ def evaluate(
     text: Annotated[
         str, typer.Option("--text", help="Show the log-probability of this text instead, token by token.")
     ] = "",
+    column: Annotated[
+        str | None, typer.Option("--column", help="The column of the texts; as in training if not given, '' for none.")
+    ] = None,
     dynamic: Annotated[
         bool, typer.Option("--dynamic", help="Measure once more while the model goes on learning as it reads.")
     ] = False,
@@ -213,10 +217,11 @@ def evaluate(
         return
     if not data:
         raise UsageError("give files to evaluate on, or --text")
-    measured: dict[str, Any] = opened.evaluate(data, encoding=encoding)
+    how: dict[str, Any] = {"encoding": encoding, "column": column}
+    measured: dict[str, Any] = opened.evaluate(data, **how)
     moving = None
     if dynamic:
-        moving = opened.evaluate(data, encoding=encoding, dynamic=True, learning_rate=learning_rate, show=_reading)
+        moving = opened.evaluate(data, **how, dynamic=True, learning_rate=learning_rate, show=_reading)
     if as_json:
         print(json.dumps({**measured, "dynamic": moving} if moving else measured))
         return

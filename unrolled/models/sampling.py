@@ -47,8 +47,8 @@ class Sampler:
         # The largest becomes 0, so that no temperature, however low, makes an infinity of it.
         scores = (scores - scores.amax(-1, keepdim=True)) / self.temperature
         if 0 < self.top_k < scores.shape[-1]:
-            least = scores.topk(self.top_k).values[:, -1:]
-            scores = scores.masked_fill(scores < least, -torch.inf)
+            kept = torch.zeros_like(allowed).scatter(-1, scores.topk(self.top_k).indices, True)
+            scores = scores.masked_fill(~kept, -torch.inf)
         weights = torch.softmax(scores, -1)
         if self.top_p < 1:
             ordered, order = weights.sort(dim=-1, descending=True, stable=True)

@@ -101,7 +101,7 @@ class LanguageModelRun(Run):
         data: Any,
         *,
         encoding: str = "",
-        text: str | None = None,
+        column: str | None = None,
         dynamic: bool = False,
         learning_rate: float = DYNAMIC_RATE,
         show: Callable[[Iterator[Score], int], Iterator[Score]] | None = None,
@@ -110,14 +110,14 @@ class LanguageModelRun(Run):
         the next token was the likeliest, among the 3, among the 5 likeliest.
 
         data      as `unrolled.train` takes them: paths, a list of texts, or a table
-        text      the column of the texts, that of the training if not given; empty where the data are no table
+        column    that of the texts, as in training if not given; empty where the data are no table
         dynamic   go on learning while reading, by plain gradient descent of this learning rate; the run stays as it is
         show      takes the scores so far and the number of tokens, and passes the scores on: to show progress
 
         Raises   UsageError for data that cannot be read
         """
         options = self.config["data"]
-        tokens = self._read(data, encoding or options["encoding"], options["text"] if text is None else text)
+        tokens = self._read(data, encoding or options["encoding"], options["text"] if column is None else column)
         if dynamic:
             check_number("learning_rate", learning_rate, {"above": 0})
             window = self.config["training"]["window"]
@@ -156,9 +156,14 @@ class LanguageModelRun(Run):
         best = torch.softmax(scores[-1, 0].double(), -1).topk(min(top, len(self.vocabulary)))
         special = {self.vocabulary.unknown: "<unknown>", self.vocabulary.end: "<end>"}
         return [
-            (special.get(number) or self.vocabulary.raw(number), probability)
+            (special.get(number) or self._shown(number), probability)
             for probability, number in zip(best.values.tolist(), best.indices.tolist(), strict=True)
         ]
+
+    def _shown(self, number: int) -> str:
+        """A symbol as text; a byte that is no character by itself as a number."""
+        symbol = self.vocabulary.raw(number)
+        return self.vocabulary.name(number) if self.vocabulary.unit.closed and not symbol.isascii() else symbol
 
     @overload
     def generate(self, prompt: str = "", *, samples: None = None, **options: Any) -> str: ...

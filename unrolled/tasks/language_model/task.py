@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn import functional
 
@@ -157,6 +158,10 @@ class LanguageModelTask:
         """What was understood of the data."""
         train, held_out = self.train_stream, self.held_out_stream
         rows = [("text", f"{self.corpus.characters:,} characters in {self._documents()}")]
+        if self.corpus.documents > 1:
+            lengths = np.diff(train.starts, append=len(train.numbers) - 1)
+            shown = f"{lengths.min():,} to {lengths.max():,}, {int(np.median(lengths)):,} at the median"
+            rows.append(("lengths", f"{shown}: {self.unit} of a document, its end included"))
         if held_out is not None:
             rows.append(
                 ("held out", f"the last {held_out.characters:,} characters, {len(held_out.numbers) - 1:,} tokens")

@@ -88,7 +88,7 @@ def write(
     check_whole("samples", rows, {"above": 0})
     check_whole("seed", seed, SEEDS)
     sampler = sampler or Sampler()
-    prompt = unicodedata.normalize("NFC", prompt)
+    prompt = _normalised(vocabulary, prompt)
     numbers = read_prompt(vocabulary, prompt, allow_unknown, lines)
     generator = torch.Generator().manual_seed(seed)
     allowed = torch.ones(len(vocabulary), dtype=torch.bool)
@@ -121,7 +121,7 @@ def read_prompt(vocabulary: Vocabulary, prompt: str, allow_unknown: bool = False
     Shapes   returns (1 + time,)
     Raises   UsageError for symbols that the vocabulary lacks unless `allow_unknown`
     """
-    text = unicodedata.normalize("NFC", prompt)
+    text = _normalised(vocabulary, prompt)
     missing = [symbol for symbol in vocabulary.missing(text) if not (lines and symbol == "\n")]
     if missing and not allow_unknown:
         raise UsageError(
@@ -130,3 +130,9 @@ def read_prompt(vocabulary: Vocabulary, prompt: str, allow_unknown: bool = False
         )
     beginning = vocabulary.encode("\n") if vocabulary.end is None else [vocabulary.end]
     return torch.tensor([*beginning, *vocabulary.encode(text, vocabulary.end if lines else None)], dtype=torch.int64)
+
+
+def _normalised(vocabulary: Vocabulary, prompt: str) -> str:
+    """The prompt in Unicode form NFC; a space at its end would belong to the word that is still to come."""
+    text = unicodedata.normalize("NFC", prompt)
+    return text.rstrip(" ") if vocabulary.unit.name == "words" else text
