@@ -1,4 +1,4 @@
-"""Runs of earlier versions, kept for ever: what they foretold then, they foretell now. They are never made anew."""
+"""Runs of earlier versions, kept for ever: what they predicted then, they predict now. They are never made anew."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RUNS = Path(__file__).parent / "runs"
 
 
 @pytest.mark.parametrize("folder", sorted(path for path in RUNS.iterdir() if path.is_dir()), ids=lambda path: path.name)
-def test_a_kept_run_opens_and_foretells_as_it_did(folder: Path) -> None:
+def test_a_kept_run_opens_and_predicts_as_it_did(folder: Path) -> None:
     run = unrolled.load(folder)
     expected = json.loads(folder.with_suffix(".json").read_text(encoding="utf-8"))
     for prompt, likeliest in expected["predict"].items():

@@ -214,7 +214,7 @@ def test_a_damaged_file_is_named(name: str, content: bytes, message: str, run: P
         ("layers = 1", "layers = 2", "do not fit together"),
         ("dropout = 0.2", "dropout = nan", "dropout must be at least 0"),
         ("clip = 1.0", "clup = 1.0", r"has 'clup' in \[training\], .* Did you mean clip\?"),
-        ("[training]", "[trianing]", r"has 'trianing', which is unknown. Did you mean training\?"),
+        ("[training]", "[trianing]", r"has 'trianing', which is unknown there. Did you mean training\?"),
     ],
 )
 def test_a_configuration_that_makes_no_sense_is_named(before: str, after: str, message: str, run: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields
@@ -45,9 +46,23 @@ def read_configuration(path: Path, task: str) -> dict[str, Any]:
         raise UsageError(f"{path}: {error.strerror or error}") from None
     except ValueError as error:
         raise UsageError(f"{path} is no TOML file: {error}") from None
-    tables = tables_of(task)
     if content.get("task", task) != task:
         raise UsageError(f"{path} is for the task {content['task']!r}, not for {task}")
+    options = options_in(content, task, str(path))
+    beside = path.parent / str(options.get("cell", ""))
+    if isinstance(options.get("cell"), str) and beside.is_file():
+        options["cell"] = str(beside)
+    return options
+
+
+def options_in(content: Mapping[str, Any], task: Any, where: str) -> dict[str, Any]:
+    """The options in the tables of a configuration, by name.
+
+    where   the file that it stands in, for errors
+
+    Raises   UsageError for a task, table or key that is unknown
+    """
+    tables = tables_of(task)
     home = {option.name: table for table, kind in tables.items() for option in fields(kind)}
     options = {}
     for name, value in content.items():
@@ -55,21 +70,17 @@ def read_configuration(path: Path, task: str) -> dict[str, Any]:
             continue
         if name not in tables:
             hint = f" It stands in [{home[name]}]." if name in home else did_you_mean(name, tables)
-            raise UsageError(f"{path} has {name!r}, which is unknown there.{hint}")
+            raise UsageError(f"{where} has {name!r}, which is unknown there.{hint}")
         if not isinstance(value, Mapping):
-            raise UsageError(f"{path} has {name!r}, which must be a table: [{name}]")
+            raise UsageError(f"{where} has {name!r}, which must be a table: [{name}]")
         for key, setting in value.items():
             if home.get(key) != name:
                 hint = f" It stands in [{home[key]}]." if key in home else did_you_mean(key, home)
-                raise UsageError(f"{path} has {key!r} in [{name}], which is unknown there.{hint}")
+                raise UsageError(f"{where} has {key!r} in [{name}], which is unknown there.{hint}")
             options[key] = setting
-    beside = path.parent / str(options.get("cell", ""))
-    if isinstance(options.get("cell"), str) and beside.is_file():
-        options["cell"] = str(beside)
     return options
 
 
 def _toml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else repr(value)
+    # What JSON writes of texts and truth values is TOML.
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else repr(value)

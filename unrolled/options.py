@@ -86,7 +86,11 @@ class LanguageModelOptions:
     layers: int = _option(1, "Layers one upon the other.", {"above": 0})
     embedding_size: int = _option(0, "Size of a learned vector for each symbol; 0 for one-hot vectors.", {"from": 0})
     tied: bool = _option(False, "Score the next symbol by the vectors that symbols enter as.")
-    dropout: float = _option(0.2, "Share of each layer's output that is dropped in training.", {"from": 0, "below": 1})
+    dropout: float = _option(
+        0.2,
+        "Share of each layer's output, and of learned vectors, that is dropped in training.",
+        {"from": 0, "below": 1},
+    )
     dropout_kind: str = _option(
         "steps", "Drop other units at each step (steps) or the same in a whole window (variational).", None,
         ("steps", "variational"),
@@ -109,7 +113,7 @@ class TrainingOptions:
     optimiser: str = _option("adamw", "adamw or sgd.", None, ("adamw", "sgd"))
     learning_rate: float = _option(0.004, "The highest learning rate.", {"above": 0})
     momentum: float = _option(
-        0.9, "Share of the last direction that is kept: of sgd, and of adamw as its first beta.",
+        0.9, "Share of the last direction that is kept: of sgd, and of adamw, whose other beta is .99.",
         {"from": 0, "below": 1},
     )  # fmt: skip
     weight_decay: float = _option(0.01, "Share of each weight taken off a step, times the learning rate.", {"from": 0})
@@ -120,7 +124,7 @@ class TrainingOptions:
         "cosine", "How the learning rate falls after that: cosine or linear, to 0, or none.", None,
         ("cosine", "linear", "none"),
     )  # fmt: skip
-    clip: float = _option(1.0, "Largest norm of the whole gradient.", {"above": 0})
+    clip: float = _option(1.0, "Largest norm of the whole gradient; 0 for no limit.", {"from": 0})
     evaluations: int = _option(20, "Times the held-out loss is taken, evenly, at most.", {"above": 0})
     patience: int = _option(5, "Evaluations without a better loss that end the training; 0 for never.", {"from": 0})
     checkpoint_every: int = _option(
@@ -134,7 +138,9 @@ class WindowOptions(TrainingOptions):
     """How a model of long sequences is trained: by truncated backpropagation through time."""
 
     window: int = _option(32, "Steps between two cuts of truncated backpropagation.", {"above": 0})
-    loss: str = _option("mean", "Over the steps of a window, what is minimised: mean or sum.", None, ("mean", "sum"))
+    reduction: str = _option(
+        "mean", "What is minimised of the losses of a window's steps: mean or sum.", None, ("mean", "sum")
+    )
 
 
 # Task -> the tables of its configuration.
@@ -160,6 +166,8 @@ def settle(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     tables = tables_of(task)
     home = {option.name: table for table, kind in tables.items() for option in fields(kind)}
+    # A number of numpy is one of Python's in a file.
+    given = {name: value.item() if type(value).__module__ == "numpy" else value for name, value in given.items()}
     for name in given:
         if name not in home:
             raise UsageError(f"{task} has no option {name!r}.{did_you_mean(name, home)}")

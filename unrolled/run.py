@@ -159,7 +159,18 @@ def replace_file(path: Path, content: bytes) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             beside.replace(path)
+            _keep_name(path.parent)
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
         raise UnrolledError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _keep_name(folder: Path) -> None:
+    """Have the new name of a file outlive a power cut, where folders can be opened for that."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -52,7 +52,7 @@ def test_a_run_is_evaluated_on_files(made: Path, capsys: pytest.CaptureFixture[s
 def test_dynamic_evaluation_is_reported_apart(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["evaluate", str(made / "run"), str(made / "text.txt"), "--dynamic"]
     assert main(arguments) == 0
-    static, moving = capsys.readouterr().out.split("while it goes on learning as it reads:")
+    static, moving = capsys.readouterr().out.split("read in one piece, while it goes on learning:")
     assert "nats per token" in static
     assert "nats per token" in moving
     assert main([*arguments, "--json"]) == 0

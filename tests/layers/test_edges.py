@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from typing import Any
 
 import pytest
@@ -213,7 +214,7 @@ def test_further_inputs_that_do_not_fit_are_refused_in_words() -> None:
         ({"init": {"U.q": 0.0}}, "init names 'U.q', which is no symbol of the cell"),
         ({"init": {"W": "gloro"}}, "there is no initialiser 'gloro'. Did you mean glorot"),
     ],
-    ids=str,
+    ids=lambda given: re.sub(" at 0x[0-9a-f]+", "", str(given)),
 )
 def test_options_that_do_not_fit_are_refused_in_words(options: dict[str, Any], words: str) -> None:
     with pytest.raises(UsageError, match=words):

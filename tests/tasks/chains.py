@@ -35,6 +35,9 @@ class Chain(LanguageModel):
         assert isinstance(table, Tensor)
         return table[x], None
 
+    def next(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        return self(x)[0][-1], None
+
 
 def random_chain(vocabulary: Vocabulary, seed: int, scale: float = 1.0) -> Chain:
     size = len(vocabulary)

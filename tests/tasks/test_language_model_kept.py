@@ -59,7 +59,7 @@ def test_a_run_describes_itself_in_a_line_a_page_and_a_card(kind: str, runs: dic
     assert "What it writes" in page
     assert "temperature 0.5" in page
     assert page._repr_html_().startswith("<iframe srcdoc=")
-    assert f"reads {run.vocabulary.unit.name} and foretells" in card
+    assert f"reads {run.vocabulary.unit.name} and predicts" in card
     assert f"{run.held_out_loss:.4f}" in card
     assert "texts given in Python" in card
 

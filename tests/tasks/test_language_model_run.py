@@ -80,11 +80,11 @@ def test_log_probabilities_name_the_tokens(runs: dict[str, LanguageModelRun]) ->
     def names(kind: str, text: str) -> list[str]:
         return [name for name, _ in runs[kind].log_probabilities(text)]
 
-    assert names("characters", "the\nZ") == ["'t'", "'h'", "'e'", r"'\n'", "<unknown>"]
-    assert names("documents", "the") == ["'t'", "'h'", "'e'", "<end>"]
-    assert names("lines", "th\ne") == ["'t'", "'h'", "<end>", "'e'", "<end>"]
-    assert names("words", "the cat") == ["'the'", "' cat'"]
-    assert names("bytes", "é!") == ["0xc3", "0xa9", "'!'"]
+    assert names("characters", "the\nZ") == ["t", "h", "e", "\n", "<unknown>"]
+    assert names("documents", "the") == ["t", "h", "e", "<end>"]
+    assert names("lines", "th\ne") == ["t", "h", "<end>", "e", "<end>"]
+    assert names("words", "the cat") == ["the", " cat"]
+    assert names("bytes", "é!") == ["0xc3", "0xa9", "!"]
     for kind, run in runs.items():
         with pytest.raises(UsageError, match="empty"):
             run.log_probabilities("")
@@ -261,7 +261,7 @@ def test_what_makes_no_sense_in_prediction_is_named(top: Any, message: str, run:
         (3, {}, "data of type int cannot be read"),
         ("no.txt", {}, "there is no file no.txt"),
         (["the cat"], {"encoding": "utf-9"}, "there is no encoding 'utf-9'"),
-        (["the cat"], {"text": "text"}, "there is no column 'text'"),
+        (["the cat"], {"column": "text"}, "there is no column 'text'"),
         (["the cat"], {"dynamic": True, "learning_rate": 0}, "learning_rate must be above 0, not 0"),
         (["the cat"], {"dynamic": True, "learning_rate": math.nan}, "learning_rate must be above 0, not nan"),
     ],
@@ -274,7 +274,7 @@ def test_what_makes_no_sense_in_evaluation_is_named(
         run.evaluate(data, **options)
 
 
-def test_white_space_alone_is_nothing_to_foretell_in_lines_of_words(runs: dict[str, LanguageModelRun]) -> None:
+def test_white_space_alone_is_nothing_to_predict_in_lines_of_words(runs: dict[str, LanguageModelRun]) -> None:
     for dynamic in (False, True):
         with pytest.raises(UsageError, match="white space alone"):
             runs["lines-of-words"].evaluate([" \n "], dynamic=dynamic)

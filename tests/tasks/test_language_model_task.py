@@ -99,17 +99,17 @@ def test_the_end_is_that_of_documents_where_there_are_several_if_not_given() -> 
 def test_the_windows_of_an_epoch_are_as_many_as_is_said_and_go_on_from_any() -> None:
     for window in (1, 7, 16, 1000):
         task = task_of(window=window)
-        windows = list(task.windows(0))
+        windows = list(task.windows(0, 0))
         assert len(windows) == task.steps_per_epoch
         for first in (1, len(windows) - 1):
-            left = list(task.windows(first))
+            left = list(task.windows(1, first))
             assert len(left) == max(0, len(windows) - first)
             assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(left, windows[first:], strict=True))
 
 
 def test_an_epoch_reads_every_token_once_in_rows_side_by_side() -> None:
     task = task_of(held_out=0, window=16, batch_size=3)
-    inputs = torch.cat([window.inputs for window in task.windows(0)])
+    inputs = torch.cat([window.inputs for window in task.windows(0, 0)])
     assert inputs.shape[1] == 3
     read = inputs.t().flatten().tolist()
     numbers = task.train_stream.numbers.tolist()
@@ -125,13 +125,13 @@ def test_the_batch_is_smaller_for_a_short_text_and_that_is_said() -> None:
     assert task.run([]).config["training"]["batch_size"] == 5
 
 
-@pytest.mark.parametrize("loss", ["mean", "sum"])
-def test_what_is_minimised_is_the_mean_over_steps_or_their_sum(loss: str) -> None:
-    task = task_of(loss=loss, window=8)
-    window = next(task.windows(0))
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_what_is_minimised_is_the_mean_over_steps_or_their_sum(reduction: str) -> None:
+    task = task_of(reduction=reduction, window=8)
+    window = next(task.windows(0, 0))
     found, _ = task.loss(window, None)
     torch.testing.assert_close(found.total, 8 * found.mean)
-    assert torch.equal(found.objective, found.total if loss == "sum" else found.mean)
+    assert torch.equal(found.objective, found.total if reduction == "sum" else found.mean)
 
 
 def test_the_sum_has_the_same_loss_and_a_gradient_as_many_times_as_large_as_a_window_has_steps() -> None:
@@ -139,7 +139,9 @@ def test_the_sum_has_the_same_loss_and_a_gradient_as_many_times_as_large_as_a_wi
         "optimiser": "sgd", "momentum": 0.0, "weight_decay": 0.0, "clip": 1e6, "learning_rate": 1e-6, "dropout": 0.0,
         "decay": "none", "warm_up": 0.0, "evaluations": 1, "quiet": True,
     }  # fmt: skip
-    runs = [unrolled.train("language-model", [TEXT], loss=loss, **SMALL, **plain) for loss in ("mean", "sum")]
+    runs = [
+        unrolled.train("language-model", [TEXT], reduction=reduction, **SMALL, **plain) for reduction in ("mean", "sum")
+    ]
     mean, total = (run.metrics[0] for run in runs)
     assert mean["loss"] == total["loss"]
     assert mean["loss_sum"] == total["loss_sum"] == pytest.approx(8 * mean["loss"], rel=1e-6)
@@ -150,7 +152,7 @@ def test_the_loss_of_a_window_is_the_mean_over_what_follows_something() -> None:
     # Eight tokens in three rows: the last row is one short.
     task = task_of("abcdefgh", held_out=0, batch_size=3, window=2, dropout=0.0)
     state, costs, mean = None, [], []
-    for window in task.windows(0):
+    for window in task.windows(0, 0):
         chances = torch.log_softmax(task.model(window.inputs, state, window.resets)[0], -1)
         followed = window.targets >= 0
         cost = -chances[followed].gather(-1, window.targets[followed][:, None])
@@ -173,7 +175,7 @@ def test_a_text_of_one_character_is_too_short(text: str) -> None:
 @pytest.mark.parametrize("held_out", [0.0, 0.5])
 def test_two_characters_are_enough(unit: str, end_token: str, held_out: float) -> None:
     task = task_of("ab", unit=unit, end_token=end_token, held_out=held_out)
-    loss, _ = task.loss(next(task.windows(0)), None)
+    loss, _ = task.loss(next(task.windows(0, 0)), None)
     assert bool(loss.mean.isfinite())
 
 
@@ -205,7 +207,7 @@ def test_lines_of_white_space_alone_are_nothing_to_learn_or_to_evaluate_words_on
         ({"end_token": "lines"}, r"there is no end_token 'lines'. Did you mean line\?"),
         ({"min_count": 0}, "min_count must be above 0"),
         ({"window": -3}, "window must be above 0"),
-        ({"loss": "total"}, "there is no loss 'total'"),
+        ({"reduction": "total"}, "there is no reduction 'total'"),
         ({"backend": "warp"}, "there is no backend 'warp'"),
         ({"backend": 3}, "backend must be a text"),
         ({"cell": "lst"}, r"Did you mean lstm\?"),
@@ -259,15 +261,15 @@ def test_what_was_understood_of_the_data_is_said_in_words() -> None:
 
 def test_rows_are_shown_as_the_network_reads_them() -> None:
     task = task_of(held_out=0, batch_size=2)
-    rows = task.rows(count=5, length=20)
-    assert rows[0] == "\ufffd" + TEXT[:19]
+    rows = task.shown()
+    assert rows[0] == "\ufffd" + TEXT[:63]
     assert len(rows) == 2
-    assert rows[1] == TEXT[len(TEXT) // 2 - 1 :][:20]
+    assert rows[1] == TEXT[len(TEXT) // 2 - 1 :][:64]
 
 
 def test_the_state_of_a_task_is_that_of_its_rows() -> None:
     task = task_of(layers=2)
-    _, state = task.loss(next(task.windows(0)), task.state())
+    _, state = task.loss(next(task.windows(0, 0)), task.state())
     assert len(state) == 2
     assert all(each.h.shape == (4, 6) for each in (*state, *task.state()))
 

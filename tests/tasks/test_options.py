@@ -49,7 +49,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "checkpoint_every": (1, {}),
     "seed": (1, {}),
     "window": (9, {}),
-    "loss": ("sum", {"optimiser": "sgd"}),
+    "reduction": ("sum", {"optimiser": "sgd"}),
 }
 
 

@@ -191,7 +191,7 @@ def test_the_model_itself_stays_as_it_is_bit_for_bit() -> None:
     assert last(score_dynamically(model, stream_of([TEXT], vocabulary), 0.5, 16)) == scored
 
 
-def test_a_model_that_goes_on_learning_foretells_a_new_repetitive_text_better() -> None:
+def test_a_model_that_goes_on_learning_predicts_a_new_repetitive_text_better() -> None:
     vocabulary = vocabulary_of("characters")
     model = chain_like_network(vocabulary.encode(ENGLISH * 4).tolist(), len(vocabulary))
     strange = stream_of(["tad tad tad gol gol gol " * 25], vocabulary)

@@ -237,7 +237,7 @@ def test_a_prompt_with_unknown_symbols_is_refused_by_their_names(unit: str, prom
     model = random_chain(vocabulary, 0)
     with pytest.raises(UsageError, match=f"the model was not trained on {shown}") as caught:
         texts_of(model, vocabulary, prompt, length=1)
-    assert "--allow-unknown" in str(caught.value)
+    assert "allow_unknown" in str(caught.value)
     (text,) = texts_of(model, vocabulary, prompt, length=3, allow_unknown=True)
     assert text.startswith(prompt)
 

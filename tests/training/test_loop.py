@@ -11,7 +11,7 @@ from unrolled.errors import UsageError
 from unrolled.options import TrainingOptions
 from unrolled.tasks.base import Loss
 from unrolled.training import loop
-from unrolled.training.loop import Evaluation, Event, Saved, Step, Stopped, Training
+from unrolled.training.loop import CheckpointDue, Evaluation, Event, Step, Stopped, Training
 
 
 def reason_of(events: list[Event]) -> str:
@@ -69,9 +69,8 @@ def test_after_several_skipped_steps_in_a_row_the_training_stops_as_diverged_wit
     events = events_of(toy, epochs=1)
     assert len([event for event in events if isinstance(event, Step)]) == 3 + loop.SKIPPED_AT_MOST + 1
     assert reason_of(events) == "diverged"
-    saved = events[-2]
-    assert isinstance(saved, Saved)
-    assert all(bool(value.isfinite().all()) for value in saved.checkpoint.part("weights").values())
+    assert isinstance(events[-2], CheckpointDue)
+    assert bool(toy.model.weight.isfinite().all())
 
 
 def test_skipped_steps_that_are_not_in_a_row_do_not_stop_the_training() -> None:
@@ -143,7 +142,7 @@ def test_where_nothing_is_held_out_there_is_no_evaluation_and_the_last_weights_s
 def test_an_interruption_ends_the_training_after_its_step_with_a_checkpoint() -> None:
     toy = Toy([1.0] * 50)
     events = list(Training(toy, TrainingOptions(epochs=1, evaluations=1)).events(lambda: len(toy.weights) == 7))
-    assert [type(event) for event in events] == [Step] * 7 + [Saved, Stopped]
+    assert [type(event) for event in events] == [Step] * 7 + [CheckpointDue, Stopped]
     assert reason_of(events) == "interrupted"
 
 
@@ -152,12 +151,12 @@ def test_an_interruption_in_the_last_step_leaves_the_training_complete() -> None
 
 
 def test_checkpoints_are_made_at_evaluations_and_every_so_many_steps() -> None:
-    saved = [e.number for e in events_of(Toy([1.0] * 10), epochs=1, evaluations=2) if isinstance(e, Saved)]
+    saved = [e.number for e in events_of(Toy([1.0] * 10), epochs=1, evaluations=2) if isinstance(e, CheckpointDue)]
     assert saved == [5, 10]
     saved = [
         e.number
         for e in events_of(Toy([1.0] * 10), epochs=1, evaluations=2, checkpoint_every=4)
-        if isinstance(e, Saved)
+        if isinstance(e, CheckpointDue)
     ]
     assert saved == [4, 5, 8, 10]
 
@@ -215,7 +214,7 @@ def test_minutes_that_are_over_after_the_measured_steps_end_there() -> None:
         ({"epochs": 0}, "epochs must be above 0"),
         ({"epochs": 1.5}, "epochs must be a whole number"),
         ({"epochs": True}, "epochs must be a whole number"),
-        ({"clip": -1}, "clip must be above 0"),
+        ({"clip": -1}, "clip must be at least 0"),
         ({"weight_decay": -1}, "weight_decay must be at least 0"),
         ({"minutes": math.inf}, "minutes must be above 0"),
         ({"seed": -1}, "seed must be at least 0"),
@@ -232,3 +231,55 @@ def test_an_option_that_makes_no_sense_is_named(options: dict[str, Any], message
     with pytest.raises(UsageError) as raised:
         events_of(Toy([1.0]), **options)
     assert message in str(raised.value)
+
+
+def test_where_nothing_is_held_out_checkpoints_are_made_all_the_same() -> None:
+    saved = [e.number for e in events_of(Toy([1.0] * 10, held_out=None), epochs=1, evaluations=2)
+             if isinstance(e, CheckpointDue)]  # fmt: skip
+    assert saved == [5, 10]
+
+
+@pytest.mark.parametrize("reason", ["complete", "early", "diverged"])
+def test_a_checkpoint_made_at_the_end_is_the_end(reason: str) -> None:
+    scales = {"complete": [1.0] * 6, "early": [1.0] * 50, "diverged": [math.nan] * 50}[reason]
+    options = TrainingOptions(epochs=1, evaluations=50, patience=2 if reason == "early" else 0)
+    toy = Toy(scales, held_out=[1.0, 0.5, 0.4, 0.3, 0.2, 0.1] if reason == "complete" else [1.0])
+    training = Training(toy, options)
+    assert reason_of(list(training.events())) == reason
+    again = Training(Toy(scales), options, training.checkpoint())
+    (stopped,) = again.events()
+    assert stopped == Stopped(
+        training.number, training.number if reason == "complete" else 50, reason, training.seconds
+    )
+
+
+def test_the_time_of_a_step_is_taken_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    steps = [e for e in events_of(Timed(clock, 2.0, 0.0), epochs=1) if isinstance(e, Step)]
+    assert [step.seconds for step in steps] == [2.0, 4.0, 6.0]
+
+
+def test_a_clip_of_0_sets_no_limit() -> None:
+    toy = Toy([1000.0])
+    events_of(toy, epochs=1, clip=0)
+    assert toy.model.weight.grad is not None
+    assert float(toy.model.weight.grad) == 1000.0
+
+
+def test_each_epoch_asks_for_its_own_windows_and_a_resumed_one_for_those_that_are_left() -> None:
+    class Asked(Toy):
+        def __init__(self) -> None:
+            super().__init__([1.0] * 3)
+            self.asked: list[tuple[int, int]] = []
+
+        def windows(self, epoch: int, first: int) -> Any:
+            self.asked.append((epoch, first))
+            return super().windows(epoch, first)
+
+    toy = Asked()
+    training = Training(toy, TrainingOptions(epochs=3, patience=0))
+    list(training.events(lambda: len(toy.weights) == 4))
+    assert toy.asked == [(0, 0), (1, 0)]
+    resumed = Asked()
+    list(Training(resumed, TrainingOptions(epochs=3, patience=0), training.checkpoint()).events())
+    assert resumed.asked == [(1, 1), (2, 0)]

@@ -9,6 +9,11 @@ import pytest
 import torch
 
 import unrolled
+from unrolled.data.corpus import corpus
+from unrolled.options import settle
+from unrolled.tasks import LanguageModelTask
+from unrolled.training.loop import Training
+from unrolled.training.preview import trial
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 40
 
@@ -27,21 +32,37 @@ def test_a_dry_run_shows_rows_symbols_parameters_memory_and_time(
         r"row 1 +'",
         r"row 5 +'",
         r"pace +[\d.]+ ms a step",
-        r"time +(about .* for .* steps|20 minutes, about [\d,]+ steps)",
+        r"time +(about .* for .* steps|20 minutes, about [\d,]+ steps, [\d.]+ epochs)",
         r"memory +[\d,]+ MiB",
     ):
         assert re.search(pattern, shown), pattern
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_does_not_change_what_training_would_do() -> None:
+def test_a_trial_puts_everything_back() -> None:
     torch.set_num_threads(1)
-    plain = unrolled.train("language-model", [TEXT], epochs=1, quiet=True, hidden_size=8)
-    dry = unrolled.train("language-model", [TEXT], epochs=1, quiet=True, hidden_size=8, dry_run=True)
-    again = unrolled.train("language-model", [TEXT], epochs=1, quiet=True, hidden_size=8)
-    assert dry.metrics == []
-    for name, weight in plain.model.state_dict().items():
-        assert torch.equal(again.model.state_dict()[name], weight)
+    data, model, training = settle("language-model", {"held_out": 0.2, "hidden_size": 8, "batch_size": 4}).values()
+    task = LanguageModelTask(corpus([TEXT]), data, model, training)
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    random = torch.get_rng_state()
+    trial(task, Training(task, task.training))
+    assert all(torch.equal(task.model.state_dict()[name], value) for name, value in before.items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+def test_a_text_of_one_window_can_be_tried() -> None:
+    run = unrolled.train("language-model", ["abcabcabc"], held_out=0.0, epochs=1, hidden_size=4, dry_run=True)
+    assert run.metrics == []
+    assert not run.model.training
+
+
+def test_training_and_loading_leave_the_random_numbers_of_the_caller_alone(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    unrolled.train("language-model", [TEXT], epochs=1, hidden_size=4, quiet=True, out=tmp_path / "run")
+    unrolled.load(tmp_path / "run")
+    assert torch.equal(torch.rand(3), expected)
 
 
 def test_rows_of_a_dry_run_are_what_the_network_reads(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.training.toy import Toy
 from unrolled.training.loop import Evaluation, Event, Step, Stopped
-from unrolled.training.progress import bar, duration, tell, verdict
+from unrolled.training.progress import bar, tell, verdict
 
 BIT = math.log(2)
 EVENTS: list[Event] = [
@@ -80,12 +80,14 @@ def test_the_verdict_tells_how_the_training_ended_and_the_lowest_held_out_loss()
     ]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [(0.04, "0.0 s"), (9.96, "10.0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (3599.6, "1 h 0 min"), (7500, "2 h 5 min")],
-)
-def test_durations_are_words(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+@pytest.mark.parametrize("bad", [math.nan, None])
+def test_a_held_out_loss_that_is_not_finite_is_left_out_of_the_verdict(bad: float | None) -> None:
+    metrics = [
+        {"event": "evaluation", "number": 1, "loss": bad},
+        {"event": "evaluation", "number": 2, "loss": BIT},
+        {"event": "stopped", "number": 2, "reason": "complete", "seconds": 1.0},
+    ]
+    assert verdict(metrics, Toy([1.0]))[-1] == ("held out", "0.6931 nats, 1.000 bits a token, at step 2")
 
 
 def test_columns_of_korean_stay_columns(capsys: pytest.CaptureFixture[str]) -> None:

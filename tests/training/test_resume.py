@@ -20,8 +20,8 @@ from torch import Tensor
 import unrolled
 from unrolled.errors import UnrolledError, UsageError
 from unrolled.tasks import LanguageModelRun
-from unrolled.tasks.base import Task
-from unrolled.training.loop import Event, Step
+from unrolled.tasks.base import Learner
+from unrolled.training.loop import Event, Step, Stopped
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 30
 SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "window": 16, "epochs": 3, "dropout": 0.3}
@@ -46,14 +46,14 @@ class InterruptAfter:
     def __init__(self, number: int):
         self.number = number
 
-    def __call__(self, events: Iterator[Event], task: Task) -> Iterator[Event]:
+    def __call__(self, events: Iterator[Event], task: Learner) -> Iterator[Event]:
         for event in events:
             if isinstance(event, Step) and event.number == self.number:
                 os.kill(os.getpid(), signal.SIGINT)
             yield event
 
 
-def silent(events: Iterator[Event], task: Task) -> Iterator[Event]:
+def silent(events: Iterator[Event], task: Learner) -> Iterator[Event]:
     return events
 
 
@@ -93,7 +93,7 @@ def test_resumed_equals_uninterrupted_bit_for_bit(points: list[int], text: Path,
     [
         {"optimiser": "sgd", "learning_rate": 0.5},
         {"recurrent_dropout": 0.2, "dropout_kind": "variational", "embedding_size": 8, "tied": True},
-        {"cell": "mgu", "layers": 2, "unit": "words", "end_token": "line", "loss": "sum"},
+        {"cell": "mgu", "layers": 2, "unit": "words", "end_token": "line", "reduction": "sum"},
         {"checkpoint_every": 4, "held_out": 0.0},
         {"learning_rate": 3.0, "evaluations": 40, "patience": 12},
     ],
@@ -116,14 +116,58 @@ def test_resuming_is_exact_where_documents_begin_anew(tmp_path: Path) -> None:
 
 
 def test_minutes_are_fixed_and_recorded_so_that_resuming_is_exact(text: Path, tmp_path: Path) -> None:
-    options = {**SMALL, "minutes": 0.01}
-    run = unrolled.train("language-model", text, out=tmp_path / "run", show=InterruptAfter(25), **options)
+    options = {**SMALL, "minutes": 0.05, "patience": 0}
+    run = unrolled.train("language-model", text, out=tmp_path / "run", show=InterruptAfter(20), **options)
     steps = run.config["recorded"]["steps"]
+    assert run.reason == "interrupted"
     assert tomllib.loads((tmp_path / "run" / "config.toml").read_text())["recorded"]["steps"] == steps
     resumed = unrolled.train(resume=tmp_path / "run", quiet=True)
     assert resumed.config["recorded"]["steps"] == steps
-    taken = [row["number"] for row in resumed.metrics if row["event"] == "step"]
-    assert taken == list(range(1, max(steps, 25) + 1))
+    assert [row["number"] for row in resumed.metrics if row["event"] == "step"] == list(range(1, steps + 1))
+
+
+class CopyAtTheEnd:
+    """Copies the folder as a process leaves it that is killed after its last checkpoint."""
+
+    def __init__(self, folder: Path, copy: Path):
+        self.folder, self.copy = folder, copy
+
+    def __call__(self, events: Iterator[Event], task: Learner) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, Stopped):
+                shutil.copytree(self.folder, self.copy)
+            yield event
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"held_out": 0.0}, {"learning_rate": 3.0, "evaluations": 40, "patience": 3}], ids=str
+)
+def test_a_training_killed_between_its_last_step_and_its_end_is_at_its_end(
+    options: dict[str, Any], text: Path, tmp_path: Path
+) -> None:
+    options = {**SMALL, **options}
+    show = CopyAtTheEnd(tmp_path / "run", tmp_path / "copy")
+    whole = unrolled.train("language-model", text, out=tmp_path / "run", show=show, **options)
+    resumed = unrolled.train(resume=tmp_path / "copy", quiet=True)
+    assert resumed.reason == whole.reason
+    assert_same(resumed, whole)
+    assert not (tmp_path / "copy" / "checkpoint.safetensors").exists()
+
+
+CLOCKED = """\
+@cell
+def clocked(x, h, c):
+    c = where(tick((1, 2, 4, 8)) > 0, tanh(W.c @ x + U.c @ h), c)
+    h = 0.5 * h + tanh(c)
+    return h, c
+"""
+
+
+def test_a_cell_with_a_clock_and_two_states_resumes_exactly(text: Path, tmp_path: Path) -> None:
+    options = {**SMALL, "cell": CLOCKED}
+    whole = unrolled.train("language-model", text, quiet=True, **options)
+    unrolled.train("language-model", text, out=tmp_path / "run", show=InterruptAfter(9), **options)
+    assert_same(unrolled.train(resume=tmp_path / "run", quiet=True), whole)
 
 
 @pytest.mark.parametrize("wait", [0.0, 0.3, 0.8])

@@ -59,7 +59,7 @@ def test_new_symbols_are_appended_counted_and_said(begun: Path, capsys: pytest.C
     assert run.model.symbols == known + 5
 
 
-def test_before_a_step_the_model_foretells_old_text_as_the_earlier_run_did(begun: Path) -> None:
+def test_before_a_step_the_model_predicts_old_text_as_the_earlier_run_did(begun: Path) -> None:
     before = unrolled.load(begun)
     start = unrolled.train("language-model", ["ZebrÄ 곰" * 20 + TEXT], start_from=begun, dry_run=True, quiet=True)
     old, new = before.predict("the ", top=8), dict(start.predict("the ", top=99))
@@ -104,3 +104,36 @@ def test_what_the_weights_are_made_for_cannot_be_changed(options: dict[str, Any]
 def test_what_the_weights_are_made_for_may_be_said_again(begun: Path) -> None:
     run = unrolled.train("language-model", [TEXT], start_from=begun, cell="lstm", hidden_size=24, epochs=1, quiet=True)
     assert run.config["model"]["hidden_size"] == 24
+
+
+@pytest.mark.parametrize("cell", ["gru-cho", "peephole-lstm", "mgu"])
+def test_old_symbols_keep_their_weights_whatever_the_cell(cell: str, tmp_path: Path) -> None:
+    before = unrolled.train("language-model", [TEXT], cell=cell, out=tmp_path / "run", quiet=True, **SMALL)
+    start = unrolled.train("language-model", ["ZÄ" * 90 + TEXT], start_from=tmp_path / "run", dry_run=True, quiet=True)
+    old, new = dict(before.predict("the ", top=99)), dict(start.predict("the ", top=99))
+    share = sum(new[symbol] for symbol in old)
+    for symbol, probability in old.items():
+        assert new[symbol] / share == pytest.approx(probability, rel=1e-3, abs=1e-6)
+
+
+STRUCTURED = """\
+@cell(structure={"W.h": low_rank(3)})
+def mine(x, h):
+    h = tanh(W.h @ x + U.h @ h)
+    return h
+"""
+
+
+def test_a_map_that_new_symbols_cannot_be_added_to_is_said(tmp_path: Path) -> None:
+    unrolled.train("language-model", [TEXT], cell=STRUCTURED, out=tmp_path / "run", quiet=True, **SMALL)
+    with pytest.raises(UsageError, match=r"2 symbols are new .* cannot be added to: only a run with an embedding_size"):
+        unrolled.train("language-model", ["ZÄ" * 90 + TEXT], start_from=tmp_path / "run", quiet=True)
+    run = unrolled.train("language-model", [TEXT], start_from=tmp_path / "run", quiet=True, epochs=1)
+    assert first_loss(run) < 1.5
+
+
+def test_with_learned_vectors_any_cell_takes_new_symbols(tmp_path: Path) -> None:
+    options = {**SMALL, "embedding_size": 6}
+    unrolled.train("language-model", [TEXT], cell=STRUCTURED, out=tmp_path / "run", quiet=True, **options)
+    run = unrolled.train("language-model", ["ZÄ" * 90 + TEXT], start_from=tmp_path / "run", quiet=True, epochs=1)
+    assert first_loss(run) < 2.5

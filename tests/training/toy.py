@@ -17,7 +17,6 @@ class Toy:
     """Windows are numbers that scale the loss; the state is the weight itself, with its history."""
 
     unit = "steps"
-    per_step = 1
 
     def __init__(self, scales: Sequence[float], held_out: Sequence[float] | None = (1.0,)):
         self.scales = scales
@@ -32,7 +31,10 @@ class Toy:
     def steps_per_epoch(self) -> int:
         return len(self.scales)
 
-    def windows(self, first: int) -> Iterator[float]:
+    def units(self, steps: int) -> int:
+        return steps
+
+    def windows(self, epoch: int, first: int) -> Iterator[float]:
         return iter(self.scales[first:])
 
     def state(self) -> Any:

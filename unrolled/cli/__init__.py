@@ -38,7 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(traceback.format_exc() if debug else _message(error), file=sys.stderr)
         return WRONG_INPUT if isinstance(error, UsageError | CellError) else FAILED
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
         return models.INTERRUPTED
     except OSError as error:
         # What Python still holds back at its end must go nowhere.

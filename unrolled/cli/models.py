@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
@@ -42,7 +42,10 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
         types = get_type_hints(kind)
         for described in fields(kind):
             annotation = str if types[described.name] is Any else types[described.name]
-            option = typer.Option(f"--{described.name.replace('_', '-')}", help=described.metadata["about"])
+            flag = f"--{described.name.replace('_', '-')}"
+            if annotation is bool:
+                flag += f"/--no-{flag.removeprefix('--')}"
+            option = typer.Option(flag, help=described.metadata["about"])
             parameters.setdefault(
                 described.name,
                 inspect.Parameter(
@@ -123,6 +126,14 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
+def _refuse(context: typer.Context, what: str, names: Iterable[str]) -> None:
+    """Say that options were given that have no effect."""
+    idle = [name for name in names if _is_given(context, name)]
+    if idle:
+        shown = ", ".join("files" if name == "data" else f"--{name.replace('_', '-')}" for name in idle)
+        raise UsageError(f"{what} does not use {shown}: leave that out")
+
+
 def _new_folder(name: str) -> Path:
     """`runs/name`, or with a number after it if that is taken."""
     for number in count(1):
@@ -142,6 +153,7 @@ def config(
 
 
 def generate(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="The folder of a run.", show_default=False)],
     prompt: Annotated[str, typer.Option("--prompt", help="What the text goes on from.", show_default=False)] = "",
     length: Annotated[int, typer.Option("--length", help="Symbols to draw, unless the text ends before.")] = 400,
@@ -162,6 +174,8 @@ def generate(
     """Write on from a prompt."""
     from unrolled.tasks import load
 
+    if top:
+        _refuse(context, "--top", ("length", "samples", "temperature", "top_k", "top_p", "seed"))
     opened = load(run)
     if top:
         _print_table([(repr(symbol), f"{p:.1%}") for symbol, p in opened.predict(prompt, top, allow_unknown)])
@@ -189,6 +203,7 @@ def generate(
 
 
 def evaluate(
+    context: typer.Context,
     run: Annotated[str, typer.Argument(help="The folder of a run.", show_default=False)],
     data: Annotated[list[str] | None, typer.Argument(help="Text files.", show_default=False)] = None,
     text: Annotated[
@@ -208,9 +223,13 @@ def evaluate(
     ] = 0.1,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Measure how well a run foretells files."""
+    """Measure how well a run predicts files."""
     from unrolled.tasks import load
 
+    if text:
+        _refuse(context, "--text", ("data", "dynamic", "encoding", "column", "learning_rate"))
+    elif not dynamic:
+        _refuse(context, "a measurement without --dynamic", ("learning_rate",))
     opened = load(run)
     if text:
         _print_tokens(opened.log_probabilities(text), as_json)
@@ -229,7 +248,7 @@ def evaluate(
     if measured["unknown"]:
         print("What is unknown costs what its symbol does, not its spelling: bits per character are too low by that.")
     if moving:
-        print("\nwhile it goes on learning as it reads:")
+        print("\nread in one piece, while it goes on learning:")
         _print_table([row for row in _figures(moving, opened.unit) if "per" in row[0] or "likeliest" in row[0]])
 
 
@@ -243,7 +262,7 @@ def _print_tokens(found: list[tuple[str, float]], as_json: bool) -> None:
     if as_json:
         print(json.dumps({"tokens": found, "nats": -total}, ensure_ascii=False))
         return
-    _print_table([*((name, f"{value:9.4f}") for name, value in found), ("sum, nats", f"{total:9.4f}")])
+    _print_table([*((repr(name), f"{value:9.4f}") for name, value in found), ("sum, nats", f"{total:9.4f}")])
 
 
 def _print_table(rows: list[tuple[str, str]]) -> None:

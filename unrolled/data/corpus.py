@@ -86,7 +86,8 @@ class Corpus:
     def parts(self, start: int = 0, stop: int | None = None) -> Iterator[Part]:
         """The characters from `start` to `stop`, counted over all documents, in parts of about a million at most.
 
-        The first part counts as the beginning of a document, wherever it stands. No part ends within a word.
+        The first part counts as the beginning of a document, wherever it stands. No part but the last ends
+        within a word.
         """
         wanted = range(self.characters)[start:stop]
         after, first = 0, True

@@ -28,9 +28,9 @@ def make_state(fields: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
 
 
 def detached(state: Any) -> Any:
-    """The same state without its history, whatever tuples it is made of."""
-    if isinstance(state, Tensor):
-        return state.detach()
+    """The same state without its history, whatever tuples it is made of; None stays None."""
+    if state is None or isinstance(state, Tensor):
+        return state if state is None else state.detach()
     parts = [detached(part) for part in state]
     return type(state)(*parts) if hasattr(state, "_fields") else tuple(parts)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import torch
@@ -68,16 +68,31 @@ class LanguageModel(nn.Module):
         Shapes   x (time, batch) numbers of symbols; resets (time, batch), true where the state begins anew;
                  returns (time, batch, vocabulary), state
         """
-        vectors = x if self.embedding is None else self.dropout(self.embedding(x))
-        y, state = self.layers(vectors, state, resets=resets)
-        y = self.dropout(y)
-        if self.head is not None:
-            return self.head(y), state
-        assert self.embedding is not None
-        return functional.linear(y, self.embedding.weight, self.bias), state
+        y, state = self._run(x, state, resets)
+        return self._scores(y), state
 
     @torch.no_grad()
-    def generate(self, prompt: Tensor, draw: Callable[[Tensor], Tensor], rows: int = 1) -> Iterator[Tensor]:
+    def next(self, x: Tensor, state: Any = None) -> tuple[Tensor, Any]:
+        """Scores of what follows the last step alone.
+
+        Shapes   x (time, batch) numbers of symbols; returns (batch, vocabulary), state
+        """
+        y, state = self._run(x, state, None)
+        return self._scores(y[-1]), state
+
+    def _run(self, x: Tensor, state: Any, resets: Tensor | None) -> tuple[Tensor, Any]:
+        vectors = x if self.embedding is None else self.dropout(self.embedding(x))
+        y, state = self.layers(vectors, state, resets=resets)
+        return self.dropout(y), state
+
+    def _scores(self, y: Tensor) -> Tensor:
+        if self.head is not None:
+            return torch.as_tensor(self.head(y))
+        assert self.embedding is not None
+        return functional.linear(y, self.embedding.weight, self.bias)
+
+    @torch.no_grad()
+    def generate(self, prompt: Tensor, draw: Callable[[Tensor], Tensor], rows: int = 1) -> Generator[Tensor]:
         """Symbols without end, each drawn from the distribution after all before it, in several rows side by side.
 
         draw     the numbers, one a row, that are drawn from scores
@@ -86,10 +101,10 @@ class LanguageModel(nn.Module):
         training = self.training
         self.eval()
         try:
-            scores, state = self(prompt[:, None].expand(-1, rows))
+            scores, state = self.next(prompt[:, None].expand(-1, rows))
             while True:
-                symbols = draw(scores[-1])
+                symbols = draw(scores)
                 yield symbols
-                scores, state = self(symbols[None], state)
+                scores, state = self.next(symbols[None], state)
         finally:
             self.train(training)

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from unrolled.errors import UsageError, did_you_mean
+from unrolled.configuration import options_in
+from unrolled.errors import UsageError
 from unrolled.language import Cell
-from unrolled.options import check, tables_of
+from unrolled.options import TrainingOptions, settle, tables_of
 from unrolled.report import Section, report_page
 from unrolled.run import CARD, REPORT, RunFolder
-
-# In config.toml beside the tables of options.
-FOUND = ("task", "version", "recorded")
 
 
 class Loss(NamedTuple):
@@ -28,8 +26,8 @@ class Loss(NamedTuple):
     total: Tensor
 
 
-class Task(Protocol):
-    """What training asks of a task. State is carried over the windows of an epoch; the loop cuts its gradient."""
+class Learner(Protocol):
+    """What the loop asks of a task. State is carried over the windows of an epoch; the loop cuts its gradient."""
 
     unit: str
 
@@ -38,15 +36,14 @@ class Task(Protocol):
         """What learns."""
 
     @property
-    def per_step(self) -> int:
-        """Units in one window."""
-
-    @property
     def steps_per_epoch(self) -> int:
         """Windows in one epoch."""
 
-    def windows(self, first: int) -> Iterator[Any]:
-        """The windows of one epoch, from the `first` on."""
+    def units(self, steps: int) -> int:
+        """Units in the first so many windows, over all epochs."""
+
+    def windows(self, epoch: int, first: int) -> Iterator[Any]:
+        """The windows of an epoch, from the `first` on: the same ones whenever they are asked for."""
 
     def state(self) -> Any:
         """A state such as an epoch begins with."""
@@ -59,6 +56,36 @@ class Task(Protocol):
 
     def sample(self) -> str:
         """What the model makes now, to look at; empty if there is nothing to show."""
+
+
+class Task(Learner, Protocol):
+    """What training on data and writing a run ask besides."""
+
+    notices: list[str]
+
+    @property
+    def training(self) -> TrainingOptions:
+        """The options of the training as they are in effect."""
+
+    @property
+    def digest(self) -> str:
+        """A hash of the data as they were read."""
+
+    @property
+    def description(self) -> list[tuple[str, str]]:
+        """What was understood of the data."""
+
+    def shown(self) -> list[str]:
+        """Some of the data as the model is given them."""
+
+    def run(self, metrics: Sequence[Mapping[str, Any]], steps: int | None = None) -> Run:
+        """What was trained, ready to be used and saved; `steps` that were fixed for the training."""
+
+
+def best_evaluation(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """The row of the lowest held-out loss; None without one that is finite."""
+    finite = [row for row in metrics if row["event"] == "evaluation" and math.isfinite(row["loss"] or math.nan)]
+    return min(finite, key=lambda row: row["loss"], default=None)
 
 
 class Page(str):
@@ -96,8 +123,8 @@ class Run(ABC):
     @property
     def held_out_loss(self) -> float | None:
         """The lowest held-out loss of the training, in nats; None where nothing was held out."""
-        losses = [row["loss"] for row in self.metrics if row["event"] == "evaluation" and row["loss"] is not None]
-        return min(losses, default=None)
+        best = best_evaluation(self.metrics)
+        return None if best is None else float(best["loss"])
 
     @property
     def reason(self) -> str:
@@ -163,18 +190,9 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises   UsageError for a table or key that is missing or unknown, or a value that makes no sense
     """
-    tables = tables_of(config.get("task", ""))
-    for name in config:
-        if name not in tables and name not in FOUND:
-            raise UsageError(f"config.toml has {name!r}, which is unknown.{did_you_mean(name, [*tables, *FOUND])}")
-    options = {}
-    for table, kind in tables.items():
-        given, known = config.get(table), {option.name for option in fields(kind)}
-        if not isinstance(given, Mapping):
+    task = config.get("task", "")
+    given = options_in(config, task, "config.toml")
+    for table in tables_of(task):
+        if table not in config:
             raise UsageError(f"config.toml has no table [{table}]")
-        for name in given:
-            if name not in known:
-                raise UsageError(f"config.toml has {name!r} in [{table}], which is unknown.{did_you_mean(name, known)}")
-        options[table] = kind(**given)
-        check(options[table])
-    return options
+    return settle(task, given)

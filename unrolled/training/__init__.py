@@ -15,16 +15,16 @@ from unrolled.errors import UnrolledError, UsageError
 from unrolled.options import settle, tables_of
 from unrolled.run import claimed
 from unrolled.tasks import TASKS, LanguageModelRun, LanguageModelTask, load
-from unrolled.tasks.base import Task, configured
+from unrolled.tasks.base import Learner, configured
+from unrolled.tasks.language_model.start import options_of_start
 from unrolled.training.checkpoint import read_checkpoint
 from unrolled.training.interrupt import interruptions
 from unrolled.training.loop import SKIPPED_AT_MOST, Event, Training
 from unrolled.training.preview import trial
 from unrolled.training.progress import bar, tell, verdict
 from unrolled.training.record import Recorder
-from unrolled.training.start import adopt, options_of_start
 
-Show = Callable[[Iterator[Event], Task], Iterable[Event]]
+Show = Callable[[Iterator[Event], Learner], Iterable[Event]]
 
 
 def train(
@@ -73,20 +73,23 @@ def train(
     begun = load(start_from) if start_from is not None else None
     if begun is not None:
         options = options_of_start(begun, options)
-    with claimed(None if dry_run or out is None else Path(out)):
+    # The random numbers of the caller go on as if there had been no training.
+    with claimed(None if dry_run or out is None else Path(out)), torch.random.fork_rng(devices=[]):
         learner = _learner(task, data, settle(task, options), begun)
         if begun is not None:
-            learner.notices += adopt(learner, begun)
+            learner.adopt(begun)
         training = Training(learner, learner.training)
         if not quiet:
             tell(learner.description, learner.notices)
         if dry_run:
             if not quiet:
                 tell(trial(learner, training))
+            learner.model.eval()
             return learner.run([])
         return _run(learner, training, Recorder(learner, training, None if out is None else Path(out)), show, quiet)
 
 
+@torch.random.fork_rng(devices=[])
 def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> LanguageModelRun:
     begun, checkpoint = load(folder), read_checkpoint(folder)
     if task and task != begun.task:
@@ -99,7 +102,7 @@ def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> Lang
         if not data:
             raise UsageError(f"{folder} was not made from files: give its data again")
     learner = _learner(begun.task, data, settled, begun)
-    if learner.corpus.digest != found["digest"]:
+    if learner.digest != found["digest"]:
         raise UsageError(
             f"the data of {folder} have changed since: a new training can go on with --start-from {folder}"
         )
@@ -128,6 +131,7 @@ def _run(
         for _ in events if quiet else show(events, learner):
             pass
         run = recorder.finish()
+    assert isinstance(run, LanguageModelRun)
     if run.reason == "diverged":
         kept = f" What was learned before is in {recorder.folder}." if recorder.folder is not None else ""
         raise UnrolledError(

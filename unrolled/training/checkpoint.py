@@ -52,9 +52,10 @@ def read_checkpoint(folder: Path) -> Checkpoint:
             f"a new training goes on from its weights with --start-from {folder}"
         )
     try:
+        # Copies: what is still mapped could not be written over everywhere.
         with safe_open(path, framework="pt") as file:
             facts = json.loads(file.metadata()["facts"])
-            return Checkpoint(facts, {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            return Checkpoint(facts, {name: file.get_tensor(name).clone() for name in file.keys()})  # noqa: SIM118
     except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UsageError(f"{path} is damaged: {str(error).splitlines()[0]}") from None
 

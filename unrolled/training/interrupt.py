@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -16,7 +16,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 @contextmanager
 def interruptions() -> Iterator[Callable[[], bool]]:
     """Note the first Ctrl-C, or request to terminate, and give a function that says whether there was one; the second
-    raises KeyboardInterrupt at once.
+    raises KeyboardInterrupt at once. A request to terminate takes effect in the end.
     """
     noted: list[int] = []
 
@@ -24,12 +24,15 @@ def interruptions() -> Iterator[Callable[[], bool]]:
         if noted:
             raise KeyboardInterrupt
         noted.append(number)
-        print("\nstopping after this step; once more stops at once", file=sys.stderr, flush=True)
+        # Not through sys.stderr: this may run in the middle of a line that is being written there.
+        with suppress(OSError):
+            os.write(2, b"\nstopping after this step; once more stops at once\n")
 
-    # Signals reach the main thread alone; and one that is ignored, as under nohup, stays so.
+    # Signals reach the main thread alone. One that is ignored, as under nohup, and one that is handled outside Python
+    # are left as they are.
     heard = _SIGNALS if threading.current_thread() is threading.main_thread() else ()
     before: dict[signal.Signals, Any] = {
-        number: signal.getsignal(number) for number in heard if signal.getsignal(number) is not signal.SIG_IGN
+        number: handler for number in heard if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None)
     }
     try:
         for number in before:
@@ -38,3 +41,5 @@ def interruptions() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if signal.SIGTERM in noted:
+            signal.raise_signal(signal.SIGTERM)

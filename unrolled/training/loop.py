@@ -6,7 +6,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,11 +14,13 @@ from torch import Tensor, nn
 
 from unrolled.layers.state import detached, rebuilt, tensors_of
 from unrolled.options import TrainingOptions, check
-from unrolled.tasks.base import Task
+from unrolled.tasks.base import Learner
 from unrolled.training.checkpoint import Checkpoint, optimiser_tensors, restore_optimiser, within
 from unrolled.training.optimise import optimiser_of, rate_at
 
 MEASURED_STEPS = 20
+# Their share of the learning rate.
+MEASURED_RATE = 0.1
 # The first steps are slower: kernels are made, memory is fetched.
 SETTLING_STEPS = 5
 # Of the minutes that are given, evaluations take this share at most.
@@ -57,12 +59,11 @@ class Evaluation:
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A point to go on from. Who does not write it may drop it."""
+class CheckpointDue:
+    """A point to go on from: `Training.checkpoint` gives it until the next event is asked for."""
 
     number: int
     seconds: float
-    checkpoint: Checkpoint = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Stopped:
     seconds: float
 
 
-Event = Step | Evaluation | Saved | Stopped
+Event = Step | Evaluation | CheckpointDue | Stopped
 
 
 class Training:
@@ -87,7 +88,7 @@ class Training:
     Source   truncated backpropagation: Williams & Peng 1990; clipping: Pascanu, Mikolov & Bengio 2013
     """
 
-    def __init__(self, task: Task, options: TrainingOptions, start: Checkpoint | None = None):
+    def __init__(self, task: Learner, options: TrainingOptions, start: Checkpoint | None = None):
         check(options)
         self.task, self.options = task, options
         self.optimiser = optimiser_of(task.model.parameters(), options)
@@ -116,27 +117,24 @@ class Training:
         begun = time.perf_counter() - self.seconds
         durations: list[float] = []
         self.task.model.train()
-        reason = ""
-        for window in self._windows():
+        # What is resumed may have been at its end already.
+        reason = self._reason(interrupted=False) if self.number else ""
+        windows = self._windows()
+        while not reason:
             before = time.perf_counter()
-            step = self._step(window)
+            step = self._step(next(windows), begun)
             durations.append(time.perf_counter() - before)
-            self.seconds = time.perf_counter() - begun
             yield step
-            evaluated = None
-            if not self.fixed and self.number >= MEASURED_STEPS:
-                evaluated = self._evaluation(begun)
-                self._fix_steps(durations, time.perf_counter() - begun - self.seconds)
-            elif self.fixed and (self.number % self.every == 0 or self.number == self.steps):
-                evaluated = self._evaluation(begun)
-            if evaluated is not None:
+            measured = not self.fixed and self.number >= MEASURED_STEPS
+            due = measured or (self.fixed and (self.number % self.every == 0 or self.number == self.steps))
+            if due and (evaluated := self._evaluation(begun)) is not None:
                 yield evaluated
+            if measured:
+                self._fix_steps(durations, time.perf_counter() - begun - step.seconds)
             reason = self._reason(interrupted())
-            if reason or evaluated or self._checkpoint_is_due():
+            if reason or due or self._checkpoint_is_due():
                 self.seconds = time.perf_counter() - begun
-                yield Saved(self.number, self.seconds, self.checkpoint())
-            if reason:
-                break
+                yield CheckpointDue(self.number, self.seconds)
         yield Stopped(self.number, self.steps if self.fixed else None, reason, self.seconds)
 
     def _reason(self, interrupted: bool) -> str:
@@ -155,28 +153,30 @@ class Training:
     def _windows(self) -> Iterator[Any]:
         """The windows that are left, one epoch after the other; each epoch begins with a fresh state."""
         while True:
-            first = self.number % self.task.steps_per_epoch
+            epoch, first = divmod(self.number, self.task.steps_per_epoch)
             if first == 0:
                 self._state = None
-            yield from self.task.windows(first)
+            yield from self.task.windows(epoch, first)
 
-    def _step(self, window: Any) -> Step:
+    def _step(self, window: Any, begun: float) -> Step:
         model, options = self.task.model, self.options
         self.number += 1
-        rate = rate_at(self.number, max(self.steps, self.number), options)
+        # Until the steps are fixed, the course of the rate is not known; it begins low.
+        rate = rate_at(self.number, self.steps, options) if self.fixed else MEASURED_RATE * options.learning_rate
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         loss, state = self.task.loss(window, self._state)
         self.optimiser.zero_grad(set_to_none=True)
         loss.objective.backward()
         mean, total = float(loss.mean.detach()), float(loss.total.detach())
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.clip))
+        norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.clip or math.inf))
         finite = math.isfinite(norm) and math.isfinite(mean)
         if finite:
             self.optimiser.step()
         self.skipped = 0 if finite else self.skipped + 1
         self._state = detached(state) if finite else None
         steps = self.steps if self.fixed else None
+        self.seconds = time.perf_counter() - begun
         return Step(self.number, steps, mean, total, norm, rate, self.seconds, skipped=not finite)
 
     def _evaluation(self, begun: float) -> Evaluation | None:

@@ -24,10 +24,12 @@ def optimiser_of(parameters: Iterable[nn.Parameter], options: TrainingOptions) -
 
 
 def rate_at(number: int, steps: int, options: TrainingOptions) -> float:
-    """The learning rate of step `number`, from 1: it rises over the first steps and falls to zero after them."""
+    """The learning rate of step `number`, from 1: it rises over the first steps and falls after them, so that it would
+    be zero after the last.
+    """
     warm = max(1, int(options.warm_up * steps)) if options.warm_up else 0
     if number <= warm:
         return options.learning_rate * number / warm
-    left = 1 - (number - warm) / max(1, steps - warm)
+    left = 1 - (number - warm - 1) / max(1, steps - warm)
     falling = {"none": 1.0, "linear": left, "cosine": 0.5 * (1 - math.cos(math.pi * left))}
     return options.learning_rate * falling[options.decay]

@@ -9,24 +9,24 @@ from itertools import pairwise
 
 import torch
 
-from unrolled.tasks.language_model import LanguageModelTask
+from unrolled.report.text import duration
+from unrolled.tasks.base import Task
 from unrolled.training.loop import SETTLING_STEPS, Step, Training
-from unrolled.training.progress import duration
 
 TRIAL_STEPS = 12
 
 
-def trial(task: LanguageModelTask, training: Training) -> list[tuple[str, str]]:
+def trial(task: Task, training: Training) -> list[tuple[str, str]]:
     """Train a few steps, take one evaluation, put everything back; returns what was seen: rows as the network reads
     them, pace, time and memory.
     """
     before = {name: value.clone() for name, value in task.model.state_dict().items()}
     random = torch.get_rng_state()
-    times, evaluation = [], 0.0
+    times = [0.0]
     for event in training.events():
         if isinstance(event, Step):
             times.append(event.seconds)
-            if len(times) >= min(TRIAL_STEPS, event.steps or TRIAL_STEPS):
+            if len(times) > TRIAL_STEPS:
                 break
     start = time.perf_counter()
     task.evaluate()
@@ -34,14 +34,15 @@ def trial(task: LanguageModelTask, training: Training) -> list[tuple[str, str]]:
     task.model.load_state_dict(before)
     torch.set_rng_state(random)
     gaps = [after - earlier for earlier, after in pairwise(times)]
-    pace = statistics.median(gaps[SETTLING_STEPS:] or gaps or times)
-    rows = [(f"row {index}", repr(row)) for index, row in enumerate(task.rows(), 1)]
-    rows.append(("pace", f"{pace * 1000:.1f} ms a step, {task.per_step / pace:,.0f} {task.unit}/s"))
+    pace = statistics.median(gaps[SETTLING_STEPS:] or gaps)
+    rows = [(f"row {index}", repr(row)) for index, row in enumerate(task.shown(), 1)]
+    rate = task.units(len(gaps)) / times[-1]
+    rows.append(("pace", f"{pace * 1000:.1f} ms a step, about {rate:,.0f} {task.unit}/s"))
     minutes = training.options.minutes
     if minutes is not None:
         steps = int(minutes * 60 / pace)
-        readings = steps / task.steps_per_epoch
-        rows.append(("time", f"{minutes:g} minutes, about {steps:,} steps, {readings:.1f} readings of the text"))
+        epochs = steps / task.steps_per_epoch
+        rows.append(("time", f"{minutes:g} minutes, about {steps:,} steps, {epochs:.1f} epochs"))
     else:
         total = training.steps * pace + training.options.evaluations * evaluation
         rows.append(("time", f"about {duration(total)} for {training.steps:,} steps, unless it stops early"))

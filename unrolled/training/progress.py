@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from unrolled.tasks.base import Task
+from unrolled.report.text import duration
+from unrolled.tasks.base import Learner, best_evaluation
 from unrolled.training.loop import Evaluation, Event, Step
 
 SMOOTHING = 0.98
 
 
-def bar(events: Iterator[Event], task: Task, console: Console | None = None) -> Iterator[Event]:
+def bar(events: Iterator[Event], task: Learner, console: Console | None = None) -> Iterator[Event]:
     """Pass the events on and show them: steps, loss, rate, time left.
 
     Loss is a running mean in bits per token (nats / log 2); the held-out loss stands beside it once it was taken.
@@ -56,7 +57,7 @@ def bar(events: Iterator[Event], task: Task, console: Console | None = None) -> 
             yield event
 
 
-def _lines(events: Iterator[Event], task: Task, console: Console) -> Iterator[Event]:
+def _lines(events: Iterator[Event], task: Learner, console: Console) -> Iterator[Event]:
     mean: float | None = None
     skipped = 0
     for event in events:
@@ -87,7 +88,7 @@ def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
     return [f"{name}{' ' * (width - cell_len(name))}  {value}" for name, value in rows]
 
 
-def verdict(metrics: Sequence[Mapping[str, Any]], task: Task) -> list[tuple[str, str]]:
+def verdict(metrics: Sequence[Mapping[str, Any]], task: Learner) -> list[tuple[str, str]]:
     """What a training came to: how it ended, how long it took, the lowest held-out loss."""
     stopped = metrics[-1]
     ended = {
@@ -96,30 +97,19 @@ def verdict(metrics: Sequence[Mapping[str, Any]], task: Task) -> list[tuple[str,
         "interrupted": "interrupted",
         "diverged": "diverged",
     }[stopped["reason"]]
-    tokens = stopped["number"] * task.per_step
+    tokens = task.units(stopped["number"])
     rows = [
         ("training", f"{ended}; {stopped['number']:,} steps, {tokens:,} {task.unit}, {duration(stopped['seconds'])}")
     ]
     skipped = sum(row["skipped"] for row in metrics if row["event"] == "step")
     if skipped:
         rows.append(("skipped", f"{skipped:,} steps whose loss or gradient was not finite"))
-    evaluations = [row for row in metrics if row["event"] == "evaluation"]
-    if evaluations:
-        best = min(evaluations, key=lambda row: row["loss"])
+    best = best_evaluation(metrics)
+    if best is not None:
         rows.append(
             ("held out", f"{best['loss']:.4f} nats, {_bits(best['loss'])} bits a token, at step {best['number']:,}")
         )
     return rows
-
-
-def duration(seconds: float) -> str:
-    """A time in words: `42 s`, `3 min 5 s`, `2 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def _console() -> Console:
@@ -127,8 +117,8 @@ def _console() -> Console:
     return Console(stderr=True, width=None if sys.stderr.isatty() else 200, highlight=False)
 
 
-def _rate(event: Step | Evaluation, task: Task) -> str:
-    return f"{event.number * task.per_step / max(event.seconds, 1e-9):,.0f} {task.unit}/s"
+def _rate(event: Step | Evaluation, task: Learner) -> str:
+    return f"{task.units(event.number) / max(event.seconds, 1e-9):,.0f} {task.unit}/s"
 
 
 def _skipped(count: int) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,15 @@ from torch import Tensor
 
 from unrolled.errors import UnrolledError
 from unrolled.run import METRICS, WEIGHTS, metrics_line, replace_file
-from unrolled.tasks import LanguageModelRun, LanguageModelTask
+from unrolled.tasks.base import Run, Task
 from unrolled.training.checkpoint import FILE
-from unrolled.training.loop import Evaluation, Event, Saved, Step, Stopped, Training
+from unrolled.training.loop import CheckpointDue, Evaluation, Event, Step, Stopped, Training
 
 # Event -> its name in a row of metrics.
 NAMES: Mapping[type[Event], str] = {
     Step: "step",
     Evaluation: "evaluation",
-    Saved: "checkpoint",
+    CheckpointDue: "checkpoint",
     Stopped: "stopped",
 }
 
@@ -34,7 +35,7 @@ class Recorder:
 
     def __init__(
         self,
-        task: LanguageModelTask,
+        task: Task,
         training: Training,
         folder: Path | None,
         rows: Sequence[Mapping[str, Any]] = (),
@@ -51,13 +52,12 @@ class Recorder:
         Raises   UnrolledError when the folder cannot be written; the last checkpoint in it is whole
         """
         for event in events:
-            values = {field.name: getattr(event, field.name) for field in fields(event) if field.repr}
-            self.rows.append({"event": NAMES[type(event)], **values})
-            if isinstance(event, Saved) and self.folder is not None:
-                self._save(event, self.folder)
+            self.rows.append({"event": NAMES[type(event)], **asdict(event)})
+            if isinstance(event, CheckpointDue) and self.folder is not None:
+                self._save(self.folder)
             yield event
 
-    def finish(self) -> LanguageModelRun:
+    def finish(self) -> Run:
         """The run with the weights to keep; its folder is made complete, with report and model card.
 
         Raises   UnrolledError when the folder cannot be written
@@ -71,10 +71,10 @@ class Recorder:
         run.model.eval()
         return run
 
-    def _run(self) -> LanguageModelRun:
+    def _run(self) -> Run:
         return self.task.run(self.rows, self.training.steps if self.training.fixed else None)
 
-    def _save(self, event: Saved, folder: Path) -> None:
+    def _save(self, folder: Path) -> None:
         weights = self.training.best or self.task.model.state_dict()
         if self._rows_written == 0:
             replace(self._run().folder(), weights=weights).write(folder)
@@ -83,12 +83,14 @@ class Recorder:
             if weights is not self._weights_written:
                 replace_file(folder / WEIGHTS, save(dict(weights)))
         self._rows_written, self._weights_written = len(self.rows), weights
-        event.checkpoint.write(folder)
+        self.training.checkpoint().write(folder)
 
     def _append(self, folder: Path) -> None:
         path = folder / METRICS
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.writelines(map(metrics_line, self.rows[self._rows_written :]))
+                file.flush()
+                os.fsync(file.fileno())
         except OSError as error:
             raise UnrolledError(f"{path} cannot be written: {error.strerror or error}") from error

@@ -1,4 +1,4 @@
-"""A trained language model: it foretells, scores and writes text."""
+"""A trained language model: it predicts, scores and writes text."""
 
 from __future__ import annotations
 
@@ -83,7 +83,9 @@ class LanguageModelRun(Run):
             vocabulary = Vocabulary.from_json(folder.vocabulary)
         except ValueError as error:
             raise UsageError(f"vocabulary.json is damaged: {error}") from None
-        model = build(options["model"], cell, len(vocabulary))
+        # Its initial values are drawn and written over: the caller's random numbers do not see that.
+        with torch.random.fork_rng(devices=[]):
+            model = build(options["model"], cell, len(vocabulary))
         try:
             model.load_state_dict(dict(folder.weights))
         except RuntimeError as error:
@@ -106,12 +108,13 @@ class LanguageModelRun(Run):
         learning_rate: float = DYNAMIC_RATE,
         show: Callable[[Iterator[Score], int], Iterator[Score]] | None = None,
     ) -> dict[str, float]:
-        """How well the model foretells texts: nats and bits per token, bits per character, perplexity, and how often
+        """How well the model predicts texts: nats and bits per token, bits per character, perplexity, and how often
         the next token was the likeliest, among the 3, among the 5 likeliest.
 
         data      as `unrolled.train` takes them: paths, a list of texts, or a table
         column    that of the texts, as in training if not given; empty where the data are no table
-        dynamic   go on learning while reading, by plain gradient descent of this learning rate; the run stays as it is
+        dynamic   read in one piece and go on learning, by gradient descent of this learning rate whose norm is clipped
+                  at 1; the run stays as it is
         show      takes the scores so far and the number of tokens, and passes the scores on: to show progress
 
         Raises   UsageError for data that cannot be read
@@ -131,7 +134,7 @@ class LanguageModelRun(Run):
         read = corpus(data, encoding=encoding, column=column)
         tokens = stream(read, self.vocabulary, end_token=self.config["data"]["end_token"])
         if len(tokens.numbers) < 2:
-            raise UsageError("the data hold nothing to foretell: white space alone")
+            raise UsageError("the data hold nothing to predict: white space alone")
         return tokens
 
     def log_probabilities(self, text: str) -> list[tuple[str, float]]:
@@ -141,7 +144,7 @@ class LanguageModelRun(Run):
         """
         numbers = torch.from_numpy(self._read({"text": [text]}, "utf-8", "text").numbers.astype("int64"))
         found = log_probabilities(self.model, numbers).tolist()
-        return [(self.vocabulary.name(n), p) for n, p in zip(numbers[1:].tolist(), found, strict=True)]
+        return [(self._shown(n), p) for n, p in zip(numbers[1:].tolist(), found, strict=True)]
 
     def predict(self, prompt: str = "", top: int = 5, allow_unknown: bool = False) -> list[tuple[str, float]]:
         """The likeliest next symbols after a prompt, with their probabilities.
@@ -150,18 +153,14 @@ class LanguageModelRun(Run):
         """
         check_whole("top", top, {"above": 0})
         numbers = read_prompt(self.vocabulary, prompt, allow_unknown, self._lines)
-        self.model.eval()
-        with torch.no_grad():
-            scores, _ = self.model(numbers[:, None])
-        best = torch.softmax(scores[-1, 0].double(), -1).topk(min(top, len(self.vocabulary)))
-        special = {self.vocabulary.unknown: "<unknown>", self.vocabulary.end: "<end>"}
-        return [
-            (special.get(number) or self._shown(number), probability)
-            for probability, number in zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        ]
+        scores, _ = self.model.eval().next(numbers[:, None])
+        best = torch.softmax(scores[0].double(), -1).topk(min(top, len(self.vocabulary)))
+        return [(self._shown(n), p) for p, n in zip(best.values.tolist(), best.indices.tolist(), strict=True)]
 
     def _shown(self, number: int) -> str:
-        """A symbol as text; a byte that is no character by itself as a number."""
+        """A symbol as text; a byte that is no character by itself, and what stands for no text, by its name."""
+        if number in (self.vocabulary.unknown, self.vocabulary.end):
+            return self.vocabulary.name(number)
         symbol = self.vocabulary.raw(number)
         return self.vocabulary.name(number) if self.vocabulary.unit.closed and not symbol.isascii() else symbol
 
@@ -188,7 +187,7 @@ class LanguageModelRun(Run):
         *,
         samples: int = 1,
         length: int = 400,
-        temperature: float = 1.0,
+        temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int = 0,
@@ -253,7 +252,7 @@ class LanguageModelRun(Run):
         names = ", ".join(Path(file["path"]).name for file in found.get("files", [])) or "texts given in Python"
         return model_card(
             self.title,
-            f"A language model that reads {self.unit} and foretells the next one. It was trained on {names}.",
+            f"A language model that reads {self.unit} and predicts the next one. It was trained on {names}.",
             [
                 ("cell", self.cell.name),
                 ("layers", str(self.config["model"]["layers"])),

@@ -1,4 +1,4 @@
-"""How well a model of the next symbol foretells a text."""
+"""How well a model of the next symbol predicts a text."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Tally:
 
 
 def score(model: LanguageModel, stream: Stream, at_most: int | None = None) -> Score:
-    """Read a stream and measure how well its tokens are foretold.
+    """Read a stream and measure how well its tokens are predicted.
 
     at_most   tokens to read, from the beginning
     """
@@ -105,9 +105,12 @@ def log_probabilities(model: LanguageModel, numbers: Tensor) -> Tensor:
 
     Shapes   numbers (time,); returns (time - 1,), nats
     """
+    found, state = [], None
     with _set_to(model, training=False), torch.no_grad():
-        scores, _ = model(numbers[:-1, None])
-    return torch.log_softmax(scores[:, 0].double(), -1).gather(-1, numbers[1:, None])[:, 0]
+        for inputs, targets in zip(numbers[:-1].split(STEPS), numbers[1:].split(STEPS), strict=True):
+            scores, state = model(inputs[:, None], state)
+            found.append(torch.log_softmax(scores[:, 0].double(), -1).gather(-1, targets[:, None])[:, 0])
+    return torch.cat(found)
 
 
 @contextmanager

@@ -26,10 +26,12 @@ from unrolled.run import CELL
 from unrolled.tasks.base import Loss
 from unrolled.tasks.language_model.run import LanguageModelRun, build
 from unrolled.tasks.language_model.scoring import score
+from unrolled.tasks.language_model.start import adopt
 from unrolled.tasks.language_model.writing import write
 
 # Held-out tokens that are read at an evaluation in training, at most.
 EVALUATED_TOKENS = 2**18
+SHOWN_ROWS, SHOWN_STEPS = 5, 64
 SAMPLE_LENGTH = 200
 SAMPLE_TEMPERATURE = 0.8
 
@@ -116,21 +118,27 @@ class LanguageModelTask:
         self.model.train()
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Windows in one reading of the text."""
-        return math.ceil(self._pieces.steps / self.training.window)
+    def digest(self) -> str:
+        """A hash of the texts as they were read."""
+        return self.corpus.digest
 
     @property
-    def per_step(self) -> int:
-        """Tokens in one window."""
-        return self.training.window * self.training.batch_size
+    def steps_per_epoch(self) -> int:
+        """Windows in one epoch."""
+        return math.ceil(self._pieces.steps / self.training.window)
 
-    def windows(self, first: int) -> Iterator[Window]:
-        """The windows of one reading, in order: the state is carried from each to the next."""
+    def units(self, steps: int) -> int:
+        """Tokens in the first so many windows, over all epochs."""
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        tokens = len(self.train_stream.numbers) - 1
+        return epochs * tokens + min(rest * self.training.window * self.training.batch_size, tokens)
+
+    def windows(self, epoch: int, first: int) -> Iterator[Window]:
+        """The windows of an epoch, in the order of the text: the state is carried from each to the next."""
         return self._pieces.windows(self.training.window, first * self.training.window)
 
     def state(self) -> Any:
-        """The state that a reading begins with."""
+        """The state that an epoch begins with."""
         return self.model.layers.initial_state(self.training.batch_size)
 
     def loss(self, window: Window, state: Any) -> tuple[Loss, Any]:
@@ -138,7 +146,7 @@ class LanguageModelTask:
         scores, state = self.model(window.inputs, state, window.resets)
         mean = functional.cross_entropy(scores.flatten(0, 1), window.targets.flatten(), ignore_index=IGNORED)
         total = mean * len(window.inputs)
-        return Loss(total if self.training.loss == "sum" else mean, mean, total), state
+        return Loss(total if self.training.reduction == "sum" else mean, mean, total), state
 
     def evaluate(self) -> float | None:
         """Nats per token of the held-out text, of its beginning if it is long."""
@@ -161,11 +169,11 @@ class LanguageModelTask:
         if self.corpus.documents > 1:
             lengths = np.diff(train.starts, append=len(train.numbers) - 1)
             shown = f"{lengths.min():,} to {lengths.max():,}, {int(np.median(lengths)):,} at the median"
-            rows.append(("lengths", f"{shown}: {self.unit} of a document, its end included"))
+            rows.append(("lengths", f"{shown}: {self.unit} of a document, with what separates it from the next"))
         if held_out is not None:
-            rows.append(
-                ("held out", f"the last {held_out.characters:,} characters, {len(held_out.numbers) - 1:,} tokens")
-            )
+            tokens = len(held_out.numbers) - 1
+            part = f"; the first {EVALUATED_TOKENS:,} are measured in training" if tokens > EVALUATED_TOKENS else ""
+            rows.append(("held out", f"the last {held_out.characters:,} characters, {tokens:,} tokens{part}"))
         rows += [
             ("tokens", f"{len(train.numbers) - 1:,} {self.unit} to train on"),
             ("symbols", f"{len(self.vocabulary):,}, {self._unknown(train, held_out)}"),
@@ -179,7 +187,7 @@ class LanguageModelTask:
             (
                 "window",
                 f"{self.training.batch_size} rows of {self.training.window} steps; "
-                f"{self.steps_per_epoch:,} make a reading of the text",
+                f"{self.steps_per_epoch:,} make an epoch",
             ),
         ]
         return rows
@@ -195,11 +203,14 @@ class LanguageModelTask:
             f"{made.unknown / max(1, len(made.numbers) - 1):.2%} of what is {name}" for made, name in parts
         )
 
-    def rows(self, count: int = 5, length: int = 64) -> list[str]:
+    def shown(self) -> list[str]:
         """The beginnings of rows, decoded: what the network is given to read."""
-        window = self._pieces.window(0, length)
-        shown = min(count, self.training.batch_size)
-        return [self.vocabulary.decode(window.inputs[:, row].tolist()) for row in range(shown)]
+        inputs = self._pieces.window(0, SHOWN_STEPS).inputs
+        return [self.vocabulary.decode(row.tolist()) for row in inputs.T[:SHOWN_ROWS]]
+
+    def adopt(self, begun: LanguageModelRun) -> None:
+        """Begin with the weights of an earlier run, whose vocabulary this one's begins with."""
+        self.notices.append(adopt(self.model, self.vocabulary, begun))
 
     def run(self, metrics: Sequence[Mapping[str, Any]], steps: int | None = None) -> LanguageModelRun:
         """What was trained, ready to be used and saved.

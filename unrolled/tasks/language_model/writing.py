@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 
 import torch
 from torch import Tensor
@@ -100,14 +101,14 @@ def write(
         return sampler(scores, torch.stack([text.restrict(allowed) for text in texts]), generator)
 
     yield texts
-    drawn = model.generate(numbers, draw, rows)
     step = 0
-    while any(not text.ended and (step < length or text.broken) for text in texts):
-        for text, number in zip(texts, next(drawn).tolist(), strict=True):
-            if not text.ended and (step < length or text.broken):
-                text.add(number)
-        step += 1
-        yield texts
+    with closing(model.generate(numbers, draw, rows)) as drawn:
+        while any(not text.ended and (step < length or text.broken) for text in texts):
+            for text, number in zip(texts, next(drawn).tolist(), strict=True):
+                if not text.ended and (step < length or text.broken):
+                    text.add(number)
+            step += 1
+            yield texts
     for text in texts:
         text.finish()
     yield texts
@@ -126,7 +127,7 @@ def read_prompt(vocabulary: Vocabulary, prompt: str, allow_unknown: bool = False
     if missing and not allow_unknown:
         raise UsageError(
             f"the model was not trained on {' '.join(repr(symbol) for symbol in missing[:10])}; "
-            f"with --allow-unknown it reads that as its unknown symbol"
+            f"with allow_unknown it reads that as its unknown symbol"
         )
     beginning = vocabulary.encode("\n") if vocabulary.end is None else [vocabulary.end]
     return torch.tensor([*beginning, *vocabulary.encode(text, vocabulary.end if lines else None)], dtype=torch.int64)
