@@ -187,7 +187,7 @@ class LanguageModelTask:
             (
                 "window",
                 f"{self.training.batch_size} rows of {self.training.window} steps; "
-                f"{self.steps_per_epoch:,} make an epoch",
+                f"{self.steps_per_epoch:,} windows an epoch",
             ),
         ]
         return rows
