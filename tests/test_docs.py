@@ -38,6 +38,16 @@ def test_commands_of_the_documents_exist_with_their_flags(document):
             assert re.search(rf"{flag}\b", shown.output), f"{document}: {name} has no {flag}"
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_flags_that_documents_name_exist(document):
+    commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+    helps = [CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output for name in commands]
+    flags = set(re.findall(r"(--[a-z][a-z-]+)", " ".join(helps))) | {"--version", "--debug"}
+    text = re.sub(r"^```.*?^```", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.M | re.S)
+    for flag in re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", text):
+        assert flag in flags, flag
+
+
 def test_make_targets_of_the_readme_exist():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"\bmake ([a-z]+)\b", (ROOT / "README.md").read_text(encoding="utf-8")):

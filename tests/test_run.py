@@ -337,3 +337,11 @@ def test_a_folder_that_cannot_be_written_is_said_before_training(text: Path, tmp
     (tmp_path / "closed").mkdir(mode=0o500)
     with pytest.raises(UsageError, match="cannot be written"):
         unrolled.train("language-model", text, out=tmp_path / "closed", **SMALL)
+
+
+def test_saving_writes_over_nothing(text: Path, tmp_path: Path) -> None:
+    run = unrolled.train("language-model", text, out=tmp_path / "run", quiet=True, **SMALL)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    with pytest.raises(UsageError, match="is there already; nothing is written over"):
+        run.save(tmp_path / "run")
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before

@@ -126,6 +126,8 @@ def read(path: Path) -> RunFolder:
             _decoded(path / VOCABULARY, json.loads),
             _decoded(path / METRICS, _rows),
         )
+    except FileNotFoundError as error:
+        raise UsageError(f"{path} is no whole run: it has no {Path(error.filename).name}") from None
     except OSError as error:
         raise UsageError(f"{error.filename}: {error.strerror}") from None
 

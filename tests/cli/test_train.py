@@ -135,6 +135,47 @@ def test_wrong_input_is_one_clear_line_with_exit_code_2_and_writes_nothing(
     assert {path: path.read_bytes() for path in made.rglob("*") if path.is_file()} == before
 
 
+def test_a_folder_in_the_working_directory_is_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "afolder").mkdir()
+    assert main(["train", "language-model", "afolder", "--dry-run"]) == 2
+    assert "afolder is a folder: name the files in it" in capsys.readouterr().err
+
+
+def test_a_training_whose_scores_explode_ends_in_one_line(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wild = ["--learning-rate", "1e30", "--clip", "0", "--optimiser", "sgd", "--epochs", "30", "--patience", "0"]
+    arguments = ["train", "language-model", str(made / "text.txt"), "--out", str(tmp_path / "run"), *SMALL[:-2], *wild]
+    code = main(arguments)
+    err = capsys.readouterr().err
+    assert code in (0, 1)
+    assert "Traceback" not in err
+    assert (code == 0) or "training diverged" in err.splitlines()[-1]
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_data_that_are_not_there_any_more_are_asked_for(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, text = tmp_path / "run", tmp_path / "text.txt"
+    text.write_text(TEXT)
+    process = subprocess.Popen(
+        [sys.executable, "-c", MAIN, "train", "language-model", str(text), "--out", str(run), *SMALL[:-2], "--epochs",
+         "400", "--patience", "0"], stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("step "):
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    text.rename(tmp_path / "moved.txt")
+    assert main(["train", "--resume", str(run)]) == 2
+    assert f"give them again, as in unrolled train language-model FILE --resume {run}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

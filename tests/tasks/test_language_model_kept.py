@@ -42,7 +42,7 @@ def test_a_run_without_held_out_text_says_so_and_keeps_its_last_weights() -> Non
     run = trained([TEXT], held_out=0)
     assert run.held_out_loss is None
     assert run.figures() == [("held-out text", "none")]
-    assert repr(run) == f"<LanguageModelRun lstm, {run.parameters:,} parameters>"
+    assert repr(run) == f"<LanguageModelRun of {run.unit}, lstm, {run.parameters:,} parameters>"
     assert not any(row["event"] == "evaluation" for row in run.metrics)
     assert run.report
     assert run.card()
@@ -52,7 +52,7 @@ def test_a_run_without_held_out_text_says_so_and_keeps_its_last_weights() -> Non
 def test_a_run_describes_itself_in_a_line_a_page_and_a_card(kind: str, runs: dict[str, LanguageModelRun]) -> None:
     run = runs[kind]
     assert repr(run) == (
-        f"<LanguageModelRun lstm, {run.parameters:,} parameters, held out {run.held_out_loss:.4f} nats>"
+        f"<LanguageModelRun of {run.unit}, lstm, {run.parameters:,} parameters, held out {run.held_out_loss:.4f} nats>"
     )
     page, card = run.report, run.card()
     assert page.lstrip().lower().startswith("<!doctype html>")

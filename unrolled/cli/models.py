@@ -86,33 +86,26 @@ def train(
     from unrolled.training import train as run_training
 
     given = {name: value for name, value in options.items() if _is_given(context, name)}
-    if resume:
-        folder = resume
+    if not resume and not (task and data):
+        raise UsageError("give a task and files, as in: unrolled train language-model book.txt")
+    made = out or ("" if dry_run or resume or not data else str(_new_folder(Path(data[0]).stem)))
+    folder = resume or made
+    try:
         run = run_training(
             task,
-            data or None,
-            resume=resume,
-            out=out or None,
+            [Path(path) for path in data] if data else None,
+            out=made or None,
+            resume=resume or None,
             start_from=start_from or None,
             config=config or None,
             dry_run=dry_run,
             quiet=quiet,
             **given,
         )
-    else:
-        if not task or not data:
-            raise UsageError("give a task and files, as in: unrolled train language-model book.txt")
-        folder = out or ("" if dry_run else str(_new_folder(Path(data[0]).stem)))
-        run = run_training(
-            task,
-            data,
-            out=folder or None,
-            start_from=start_from or None,
-            config=config or None,
-            dry_run=dry_run,
-            quiet=quiet,
-            **given,
-        )
+    except KeyboardInterrupt:
+        kept = folder and (Path(folder) / "checkpoint.safetensors").exists()
+        print(f"stopped; to go on: unrolled train --resume {folder}" if kept else "stopped; nothing was written")
+        raise typer.Exit(INTERRUPTED) from None
     if dry_run:
         return
     if run.reason == "interrupted":
@@ -231,16 +224,17 @@ def evaluate(
     elif not dynamic:
         _refuse(context, "a measurement without --dynamic", ("learning_rate",))
     opened = load(run)
+    files = [Path(path) for path in data or ()]
     if text:
         _print_tokens(opened.log_probabilities(text), as_json)
         return
-    if not data:
+    if not files:
         raise UsageError("give files to evaluate on, or --text")
     how: dict[str, Any] = {"encoding": encoding, "column": column}
-    measured: dict[str, Any] = opened.evaluate(data, **how)
+    measured: dict[str, Any] = opened.evaluate(files, **how)
     moving = None
     if dynamic:
-        moving = opened.evaluate(data, **how, dynamic=True, learning_rate=learning_rate, show=_reading)
+        moving = opened.evaluate(files, **how, dynamic=True, learning_rate=learning_rate, show=_reading)
     if as_json:
         print(json.dumps({**measured, "dynamic": moving} if moving else measured))
         return

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unrolled.errors import UsageError
+from unrolled.errors import UnrolledError, UsageError
 from unrolled.options import check_number
 
 
@@ -42,6 +42,8 @@ class Sampler:
         Shapes   scores (batch, vocabulary); allowed likewise, bool, at least one a row; returns (batch,)
         """
         scores = scores.double().masked_fill(~allowed, -torch.inf)
+        if not bool(scores.amax(-1).isfinite().all()):
+            raise UnrolledError("the model's scores are not finite numbers: nothing can be drawn from them")
         if self.temperature == 0:
             return scores.argmax(-1)
         # The largest becomes 0, so that no temperature, however low, makes an infinity of it.

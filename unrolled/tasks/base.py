@@ -15,7 +15,7 @@ from unrolled.errors import UsageError
 from unrolled.language import Cell
 from unrolled.options import TrainingOptions, settle, tables_of
 from unrolled.report import Section, report_page
-from unrolled.run import CARD, REPORT, RunFolder
+from unrolled.run import CARD, REPORT, RunFolder, claimed
 
 
 class Loss(NamedTuple):
@@ -137,7 +137,7 @@ class Run(ABC):
         """The page that shows what was trained, and how it went."""
         found = self.config.get("recorded", {})
         facts = [("task", self.task), ("cell", self.cell.name), ("parameters", f"{self.parameters:,}")]
-        facts += [(name, f"{value:,}") for name, value in found.items() if isinstance(value, int)]
+        facts += [(name.replace("_", " "), f"{value:,}") for name, value in found.items() if isinstance(value, int)]
         options = [
             (f"{table}.{name}", str(value))
             for table in tables_of(self.task)
@@ -174,15 +174,20 @@ class Run(ABC):
         return RunFolder(self.config, self.cell.text, self.model.state_dict(), self.vocabulary_json(), self.metrics)
 
     def save(self, path: str | Path) -> None:
-        """Write the run's folder, report and model card included.
+        """Write the run to a new folder, report and model card included.
 
-        Raises   UnrolledError when it cannot be written
+        Raises   UsageError when something is there already, UnrolledError when it cannot be written
         """
-        self.folder().write(Path(path), {REPORT: self.report, CARD: self.card()})
+        with claimed(Path(path)):
+            self.write_to(Path(path))
+
+    def write_to(self, folder: Path) -> None:
+        """Write the run's files, over those of the same run."""
+        self.folder().write(folder, {REPORT: self.report, CARD: self.card()})
 
     def __repr__(self) -> str:
         loss = f", held out {self.held_out_loss:.4f} nats" if self.held_out_loss is not None else ""
-        return f"<{type(self).__name__} {self.cell.name}, {self.parameters:,} parameters{loss}>"
+        return f"<{type(self).__name__} of {self.unit}, {self.cell.name}, {self.parameters:,} parameters{loss}>"
 
 
 def configured(config: Mapping[str, Any]) -> dict[str, Any]:

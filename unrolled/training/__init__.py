@@ -101,6 +101,12 @@ def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> Lang
         data = [Path(file["path"]) for file in found["files"]]
         if not data:
             raise UsageError(f"{folder} was not made from files: give its data again")
+        for path in data:
+            if not path.exists():
+                raise UsageError(
+                    f"the data of {folder} are not there any more, {path}: give them again, as in "
+                    f"unrolled train {begun.task} FILE --resume {folder}"
+                )
     learner = _learner(begun.task, data, settled, begun)
     if learner.digest != found["digest"]:
         raise UsageError(

@@ -65,7 +65,7 @@ class Recorder:
         self.training.keep_best()
         run = self._run()
         if self.folder is not None:
-            run.save(self.folder)
+            run.write_to(self.folder)
             if run.reason in ("complete", "early"):
                 (self.folder / FILE).unlink(missing_ok=True)
         run.model.eval()

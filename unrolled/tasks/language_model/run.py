@@ -222,10 +222,13 @@ class LanguageModelRun(Run):
 
     def sections(self) -> Sequence[Section]:
         """What it writes, from nothing, at several temperatures."""
-        written = [
-            (f"temperature {temperature}", self.generate(length=SHOWN_LENGTH, temperature=temperature))
-            for temperature in SHOWN_TEMPERATURES
-        ]
+        try:
+            written = [
+                (f"temperature {temperature}", self.generate(length=SHOWN_LENGTH, temperature=temperature))
+                for temperature in SHOWN_TEMPERATURES
+            ]
+        except UnrolledError as error:
+            written = [("", str(error))]
         return [Section.table("Held-out text", self.figures()), Section.samples("What it writes", written)]
 
     def figures(self) -> list[tuple[str, str]]:
@@ -234,12 +237,14 @@ class LanguageModelRun(Run):
         if loss is None:
             return [("held-out text", "none")]
         bits = loss / math.log(2)
+        unknown = found.get("held_out_unknown", 0) / max(1, found["held_out_tokens"])
         per_character = bits * found["held_out_tokens"] / max(1, found["held_out_characters"])
         return [
             ("nats per token", f"{loss:.4f}"),
             ("bits per token", f"{bits:.4f}"),
             ("bits per character", f"{per_character:.4f}"),
             ("perplexity", f"{math.exp(min(loss, 700.0)):.2f}"),
+            *([("unknown tokens", f"{unknown:.2%}; their spelling is not counted")] if unknown else []),
         ]
 
     def vocabulary_json(self) -> Any:

@@ -19,7 +19,7 @@ from unrolled.data.numbering import texts
 from unrolled.data.stream import IGNORED, SideBySide, Stream, Window, stream
 from unrolled.data.units import unit
 from unrolled.data.vocabulary import Vocabulary
-from unrolled.errors import UsageError
+from unrolled.errors import UnrolledError, UsageError
 from unrolled.models.sampling import Sampler
 from unrolled.options import LanguageModelOptions, TextOptions, WindowOptions
 from unrolled.run import CELL
@@ -158,7 +158,11 @@ class LanguageModelTask:
     def sample(self) -> str:
         """A short text that the model writes now, from nothing."""
         sampler = Sampler(SAMPLE_TEMPERATURE)
-        *_, (text,) = write(self.model, self.vocabulary, length=SAMPLE_LENGTH, sampler=sampler)
+        try:
+            *_, (text,) = write(self.model, self.vocabulary, length=SAMPLE_LENGTH, sampler=sampler)
+        except UnrolledError:
+            # While a training diverges; the loop will say so.
+            return ""
         return text.shown
 
     @cached_property
@@ -237,6 +241,7 @@ class LanguageModelTask:
             "tokens": len(self.train_stream.numbers) - 1,
             "held_out_tokens": len(held_out.numbers) - 1 if held_out is not None else None,
             "held_out_characters": held_out.characters if held_out is not None else None,
+            "held_out_unknown": held_out.unknown if held_out is not None else None,
             "digest": self.corpus.digest,
             "files": [asdict(file) for file in self.corpus.files],
         }
