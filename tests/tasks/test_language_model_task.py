@@ -208,6 +208,7 @@ def test_lines_of_white_space_alone_are_nothing_to_learn_or_to_evaluate_words_on
         ({"min_count": 0}, "min_count must be above 0"),
         ({"window": -3}, "window must be above 0"),
         ({"reduction": "total"}, "there is no reduction 'total'"),
+        ({"unit": "bytes", "min_count": 2}, "no bytes are unknown, however rare: leave out min_count"),
         ({"backend": "warp"}, "there is no backend 'warp'"),
         ({"backend": 3}, "backend must be a text"),
         ({"cell": "lst"}, r"Did you mean lstm\?"),

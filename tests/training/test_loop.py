@@ -283,3 +283,10 @@ def test_each_epoch_asks_for_its_own_windows_and_a_resumed_one_for_those_that_ar
     resumed = Asked()
     list(Training(resumed, TrainingOptions(epochs=3, patience=0), training.checkpoint()).events())
     assert resumed.asked == [(1, 1), (2, 0)]
+
+
+def test_the_evaluation_that_is_measured_knows_how_many_steps_were_fixed() -> None:
+    first, *_ = evaluations_of(events := events_of(Toy([1.0] * 3), epochs=1, minutes=0.002, patience=0))
+    last = events[-1]
+    assert isinstance(last, Stopped)
+    assert first.steps == last.steps == last.number

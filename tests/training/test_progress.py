@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from tests.training.toy import Toy
+from unrolled.tasks.base import best_evaluation
 from unrolled.training.loop import Evaluation, Event, Step, Stopped
 from unrolled.training.progress import bar, tell, verdict
 
@@ -96,3 +97,10 @@ def test_columns_of_korean_stay_columns(capsys: pytest.CaptureFixture[str]) -> N
     # Each syllable takes two places.
     assert (first, second) == ("가나  x", "ab    y")
     assert note == "note: 마크 [bold]업[/bold]"
+
+
+def test_a_held_out_loss_of_zero_is_the_best() -> None:
+    assert best_evaluation([{"event": "evaluation", "loss": 1.0}, {"event": "evaluation", "loss": 0.0}]) == {
+        "event": "evaluation",
+        "loss": 0.0,
+    }

@@ -84,7 +84,8 @@ class Task(Learner, Protocol):
 
 def best_evaluation(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
     """The row of the lowest held-out loss; None without one that is finite."""
-    finite = [row for row in metrics if row["event"] == "evaluation" and math.isfinite(row["loss"] or math.nan)]
+    losses = [row for row in metrics if row["event"] == "evaluation" and row["loss"] is not None]
+    finite = [row for row in losses if math.isfinite(row["loss"])]
     return min(finite, key=lambda row: row["loss"], default=None)
 
 

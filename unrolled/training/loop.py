@@ -127,10 +127,12 @@ class Training:
             yield step
             measured = not self.fixed and self.number >= MEASURED_STEPS
             due = measured or (self.fixed and (self.number % self.every == 0 or self.number == self.steps))
-            if due and (evaluated := self._evaluation(begun)) is not None:
-                yield evaluated
+            evaluated = self._evaluation() if due else None
             if measured:
                 self._fix_steps(durations, time.perf_counter() - begun - step.seconds)
+            if evaluated is not None:
+                loss, best, sample = evaluated
+                yield Evaluation(self.number, self.steps, loss, time.perf_counter() - begun, best, sample)
             reason = self._reason(interrupted())
             if reason or due or self._checkpoint_is_due():
                 self.seconds = time.perf_counter() - begun
@@ -179,7 +181,8 @@ class Training:
         self.seconds = time.perf_counter() - begun
         return Step(self.number, steps, mean, total, norm, rate, self.seconds, skipped=not finite)
 
-    def _evaluation(self, begun: float) -> Evaluation | None:
+    def _evaluation(self) -> tuple[float, bool, str] | None:
+        """The held-out loss, whether it is the best so far, and a sample."""
         loss = self.task.evaluate()
         if loss is None:
             return None
@@ -189,8 +192,7 @@ class Training:
             self.best = {name: value.detach().clone() for name, value in self.task.model.state_dict().items()}
         else:
             self.waited += 1
-        seconds = time.perf_counter() - begun
-        return Evaluation(self.number, self.steps, loss, seconds, best, self.task.sample())
+        return loss, best, self.task.sample()
 
     def _fix_steps(self, durations: list[float], evaluation: float) -> None:
         """As many steps as the minutes allow, at the pace of those taken so far."""

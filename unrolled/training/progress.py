@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from unrolled.report.text import duration
+from unrolled.report.text import bits, duration
 from unrolled.tasks.base import Learner, best_evaluation
 from unrolled.training.loop import Evaluation, Event, Step
 
@@ -132,5 +131,5 @@ def _running(mean: float | None, event: Step) -> float | None:
 
 
 def _bits(nats: float) -> str:
-    bits = nats / math.log(2)
-    return f"{bits:.3f}" if abs(bits) < 1e4 else f"{bits:.3g}"
+    value = bits(nats)
+    return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.3g}"

@@ -64,6 +64,8 @@ class LanguageModelTask:
             end_token=data.end_token or ("document" if corpus.documents > 1 else "none"),
             min_count=data.min_count or (2 if data.unit == "words" else 1),
         )
+        if unit(data.unit).closed and (data.min_count or 1) > 1:
+            raise UsageError(f"no {data.unit} are unknown, however rare: leave out min_count")
         self.cell = resolve(model.cell)
         self._cut = self._split()
         counted = self._count()
