@@ -108,9 +108,10 @@ class Backend(Protocol):
 
 def backends() -> dict[str, Backend]:
     """The engines by name, the fastest first."""
+    from unrolled.backends.llvm import LlvmBackend
     from unrolled.backends.reference import ReferenceBackend
 
-    return {"reference": ReferenceBackend()}
+    return {"llvm": LlvmBackend(), "reference": ReferenceBackend()}
 
 
 def choose(device: torch.device, name: str = "") -> Backend:

@@ -33,7 +33,7 @@ class Environment:
         self.time, self.batch = call.sequences[0].shape[:2]
         self.sizes = dict(zip(plan.axes, call.sizes, strict=True))
         self.groups = {group_symbols(group): value for group, value in zip(plan.groups, call.parameters, strict=True)}
-        self.symbols = _split(plan.groups, call.parameters)
+        self.symbols = split_groups(plan.groups, call.parameters)
         mask = None if call.lengths is None else sequence.mask(call.lengths, self.time)[..., None]
         self.mask = mask
         self.resets = self._resets()
@@ -59,7 +59,8 @@ class Environment:
             elif node.op == "size":
                 self.values[node] = like.new_tensor(float(self.sizes[node["axis"]]))
             elif node.op == "tick":
-                self.values[node] = self._due(node["periods"], node.shape[0])
+                size = self.sizes[node.shape[0]]
+                self.values[node] = due(node["periods"], size, self.time, call.clock, like)[:, None]
             elif node.op == "parameter":
                 if len(node.shape) < 2:
                     self.values[node] = self.symbols[node.symbol]
@@ -114,13 +115,6 @@ class Environment:
             return None
         resets = sequence.reverse_resets(call.resets, call.lengths) if call.reverse else call.resets
         return resets[..., None] if self.mask is None else resets[..., None] & self.mask
-
-    def _due(self, periods: tuple[int, ...], axis: str) -> Tensor:
-        like = self.call.states[0]
-        steps = torch.arange(self.time, device=like.device)
-        steps = steps if self.call.clock is None else steps + self.call.clock
-        due = torch.stack([steps % period == 0 for period in periods], -1).to(like.dtype)
-        return due.repeat_interleave(self.sizes[axis] // len(periods), -1)[:, None]
 
     def over_time(self, value: Tensor) -> Tensor:
         """A value as a full (time, batch, axis) sequence."""
@@ -205,12 +199,24 @@ def _assign(node: Node, run: Callable[[Values], Tensor]) -> Instruction:
     return instruction
 
 
+def due(periods: Sequence[int], units: int, time: int, clock: Tensor | None, like: Tensor) -> Tensor:
+    """Which units are due at each step: 1 or 0.
+
+    Shapes   returns (time, units)
+    """
+    steps = torch.arange(time, device=like.device)
+    steps = steps if clock is None else steps + clock
+    beats = torch.stack([steps % period == 0 for period in periods], -1).to(like.dtype)
+    return beats.repeat_interleave(units // len(periods), -1)
+
+
 def group_symbols(group: Group) -> tuple[str, ...]:
     """The symbols of a group as they are written."""
     return tuple(f"{group.family}.{name}" for name in group.names)
 
 
-def _split(groups: Sequence[Group], parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+def split_groups(groups: Sequence[Group], parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Each symbol's part of its group."""
     symbols: dict[str, Tensor] = {}
     for group, value in zip(groups, parameters, strict=True):
         if not group.shape:  # scalars, stacked into one vector

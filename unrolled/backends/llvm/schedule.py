@@ -1,0 +1,45 @@
+"""How a call is divided among threads: by rows, which need not wait for one another, or by units, which wait each step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`shares` of the rows, each run by `members` threads that have some of the units each."""
+
+    shares: int
+    members: int
+
+
+_forced: list[Schedule] = []
+
+
+@contextmanager
+def forced(schedule: Schedule) -> Iterator[None]:
+    """Every call divided in this way, as far as its rows allow: for measuring and testing."""
+    _forced.append(schedule)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def choose(batch: int, weight_bytes: int, threads: int, reverse: bool) -> Schedule:
+    """The schedule of a call.
+
+    weight_bytes   of all maps that the loop reads at each step
+    """
+    if _forced:
+        return Schedule(min(_forced[-1].shares, batch), _forced[-1].members)
+    if threads == 1:
+        return Schedule(1, 1)
+    near = weight_bytes <= 1536 * 1024
+    if batch >= threads * (4 if reverse else 2) and near:
+        return Schedule(threads, 1)
+    if weight_bytes < 48 * 1024:
+        return Schedule(min(threads, batch), 1)
+    return Schedule(1, threads)
