@@ -242,7 +242,7 @@ class _Making:
 
     def _lay_out(self, tuples: Sequence[tuple[Node, ...]]) -> None:
         """Joints for the tuples of cotangents; one that is a run of another's is a part of it."""
-        for cotangents in sorted(set(tuples), key=len, reverse=True):
+        for cotangents in sorted(dict.fromkeys(tuples), key=len, reverse=True):
             for name, nodes in self.joints:
                 starts = [
                     start

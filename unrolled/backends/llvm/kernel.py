@@ -232,7 +232,7 @@ class CompiledPlan:
         machine = host()
         whole = (*key, variant, machine)
         if whole not in self._codes:
-            self._codes[whole] = ScanCode(f"{self.plan.key} {key}", step, variant, machine)
+            self._codes[whole] = ScanCode(step, variant, machine)
         return self._codes[whole]
 
     @staticmethod

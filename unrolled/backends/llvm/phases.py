@@ -94,6 +94,12 @@ class Step:
     work: Work = field(repr=False)
 
     @property
+    def text(self) -> str:
+        """All that code depends on: steps of equal text have equal code."""
+        places = [(node, place) for node, place in self.places.items()]
+        return f"{self.phases} {places} {list(self.numbers.items())}"
+
+    @property
     def passes(self) -> list[tuple[Block, Pass]]:
         """All passes, with their blocks."""
         return [(block, each) for phase in self.phases for block in phase.blocks for each in block.passes]

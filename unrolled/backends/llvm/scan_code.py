@@ -38,13 +38,13 @@ class PassTiles:
 class ScanCode:
     """The code of a step in one variant."""
 
-    def __init__(self, key: str, step: Step, variant: Variant, machine: Machine):
+    def __init__(self, step: Step, variant: Variant, machine: Machine):
         self.step = step
         self.variant = variant
         self.machine = machine
         writer = ScanWriter(step, variant, machine)
         name = "reverse" if variant.reverse else "forward"
-        library = compiled(f"{name} kernel", f"{key} {variant}", writer.module, machine)
+        library = compiled(f"{name} kernel", f"{variant} {step.text}", writer.module, machine)
         self.address = library.address("kernel")
         text = ctypes.string_at(library.address("words")).decode()
         self.words: tuple[str, ...] = tuple(text.split("\n")) if text else ()
