@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,48 +17,51 @@ _lock = threading.Lock()
 _free: list[Tensor] = []
 
 
-def _renew_lock() -> None:
+def _renew() -> None:
+    """In a forked child, where another thread may have held the lock."""
     global _lock
     _lock = threading.Lock()
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
+
 class Arena:
-    """A stretch of memory that is handed out piece by piece."""
+    """A stretch of memory, addressed by distances from its beginning."""
 
-    def __init__(self, size: int):
-        self.memory = _take(size + ALIGNMENT)
-        start = self.memory.data_ptr()
-        self.offset = -start % ALIGNMENT
+    def __init__(self, memory: Tensor):
+        self.memory = memory
+        start = memory.data_ptr()
+        self.shift = -start % ALIGNMENT
+        self.address = start + self.shift
 
-    def tensor(self, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A contiguous tensor, with whatever stood there before."""
+    def tensor(self, distance: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+        """A contiguous tensor at a distance, with whatever stands there."""
         size = dtype.itemsize
         for axis in shape:
             size *= axis
-        piece = self.memory[self.offset : self.offset + size]
-        self.offset += -(-size // ALIGNMENT) * ALIGNMENT
-        return piece.view(dtype).view(shape)
+        start = self.shift + distance
+        return self.memory[start : start + size].view(dtype).view(shape)
 
 
 def _take(size: int) -> Tensor:
     with _lock:
-        fitting = [memory for memory in _free if memory.numel() >= size]
+        fitting = [place for place, memory in enumerate(_free) if memory.numel() >= size]
         if fitting:
-            smallest = min(fitting, key=Tensor.numel)
-            _free[:] = [memory for memory in _free if memory is not smallest]
-            return smallest
+            return _free.pop(min(fitting, key=lambda place: _free[place].numel()))
     return torch.empty(size, dtype=torch.uint8)
 
 
 @contextmanager
 def arena(size: int) -> Iterator[Arena]:
     """Memory for one call."""
-    given = Arena(size)
+    memory = _take(size + ALIGNMENT)
     try:
-        yield given
+        yield Arena(memory)
     finally:
         with _lock:
-            _free.append(given.memory)
+            _free.append(memory)
             if len(_free) > _SPARE:
-                _free.sort(key=Tensor.numel, reverse=True)
-                del _free[_SPARE:]
+                _free.sort(key=Tensor.numel)
+                del _free[0]

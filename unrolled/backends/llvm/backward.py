@@ -120,7 +120,9 @@ class _Making:
         image = plainer(list(seeded.values()), extra, (), self.resets)
         image = {node: image[new] for node, new in seeded.items()}
         axes = unified_axes(list(image.values()))
-        work = Work(given={}, stores=[], axes=axes, extra=extra)
+        called = {node: plan.names.get(original) for node, original in backward.origin.items()}
+        names = {new: name for node, new in image.items() if (name := called.get(node)) is not None}
+        work = Work(given={}, stores=[], axes=axes, extra=extra, names=names)
         once = self._give(work, image)
         for name, shape in program.states:
             node = backward.carried.get(name)

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 
 from llvmlite import ir
 
-from unrolled.backends.llvm.code import I64, POINTER, VOID, Description, Numbers, Writer, integer, loop
+from unrolled.backends.llvm.code import (
+    I64,
+    POINTER,
+    VOID,
+    Description,
+    Numbers,
+    Writer,
+    integer,
+    loop,
+    name_arguments,
+)
 from unrolled.backends.llvm.mathematics import Mathematics
 from unrolled.backends.llvm.operations import OPERATIONS
 from unrolled.backends.llvm.phases import Block, Step
@@ -51,6 +61,7 @@ class BlockWriter:
         function = ir.Function(module, SIGNATURE, name)
         function.linkage = "internal"
         function.attributes.add("noinline")
+        name_arguments(function, "call", "step", "row", "rows_end", "vector", "vectors_end", "sums", "part")
         self.function = function
         self.writer = Writer(function, numbers, description)
         self.places = Places(self.writer, function.args[1], resets, reverse)
@@ -73,7 +84,7 @@ class BlockWriter:
         }
         width = writer.word(f"size {block.axis}") if block.axis else integer(1)
         nothing = ir.Constant(self.numbers.vector, None)
-        with loop(build, first, end) as (number, _):
+        with loop(build, first, end, name="vector") as (number, _):
             column = build.mul(number, integer(self.numbers.lanes))
             offset = build.mul(column, integer(self.numbers.bytes))
             mask = None if self.whole or not block.axis else writer.mask(column, width)
@@ -81,8 +92,9 @@ class BlockWriter:
             for buffer in reads:
                 if buffer.index in _SAME_FOR_ROWS and buffer not in known:
                     known[buffer] = writer.load(build.add(self.places.place(buffer).base, offset), mask)
+                    self._name(known[buffer], buffer.name)
             zeros = [nothing] * len(block.partials)
-            with loop(build, first_row, end_row, zeros) as (row, carry):
+            with loop(build, first_row, end_row, zeros, name="row") as (row, carry):
                 values = self._row(row, number, offset, mask, known)
                 for index, (node, _) in enumerate(block.partials):
                     carry.next[index] = build.fadd(carry.now[index], values[node])
@@ -136,6 +148,7 @@ class BlockWriter:
                     loaded[buffer] = writer.splat(writer.load_number(address))
                 else:
                     loaded[buffer] = writer.load(build.add(address, offset), mask)
+                self._name(loaded[buffer], buffer.name)
             return loaded[buffer]
 
         def value(node: Node) -> ir.Value:
@@ -161,11 +174,18 @@ class BlockWriter:
                 values[node] = build.fmul(self.mathematics.exp(above), scale)
             else:
                 values[node] = OPERATIONS[node.op](self.mathematics, *(value(arg) for arg in node.args))
+            self._name(values[node], self.step.work.names.get(node) or ("sum" if node in sums else node.op))
         for node, _ in (*block.stores, *block.partials):
             values.setdefault(node, value(node))
         for node, buffer in block.stores:
             self._store(values[node], buffer, row, offset, mask, cache)
         return values
+
+    @staticmethod
+    def _name(value: ir.Value, name: str) -> None:
+        """Name a value that has no name yet, for the reader of the generated code."""
+        if isinstance(value, ir.Instruction) and value.name.startswith("."):
+            value.name = name
 
     def _sum(self, index: int, row: ir.Value, number: ir.Value) -> ir.Value:
         """The sum that the tile left for this accumulator, row and vector of units."""

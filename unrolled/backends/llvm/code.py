@@ -77,14 +77,19 @@ class Carry:
 
 @contextmanager
 def loop(
-    build: ir.IRBuilder, start: ir.Value, end: ir.Value, carried: Sequence[ir.Value] = (), step: int = 1
+    build: ir.IRBuilder,
+    start: ir.Value,
+    end: ir.Value,
+    carried: Sequence[ir.Value] = (),
+    step: int = 1,
+    name: str = "number",
 ) -> Iterator[tuple[ir.Value, Carry]]:
     """Code for each number from `start` to below `end`; values that are carried start as given."""
     before = build.block
-    body, after = build.function.append_basic_block("loop"), build.function.append_basic_block("after")
+    body, after = (build.function.append_basic_block(f"{word} {name}") for word in ("each", "after"))
     build.cbranch(build.icmp_signed("<", start, end), body, after)
     build.position_at_end(body)
-    number = build.phi(I64)
+    number = build.phi(I64, name=name)
     number.add_incoming(start, before)
     now = [build.phi(value.type) for value in carried]
     for phi, value in zip(now, carried, strict=True):
@@ -102,6 +107,12 @@ def loop(
         last.add_incoming(first, before)
         last.add_incoming(new, ending)
         carry.last.append(last)
+
+
+def name_arguments(function: ir.Function, *names: str) -> None:
+    """Name the arguments of a function, for the reader of the generated code."""
+    for argument, name in zip(function.args, names, strict=True):
+        argument.name = name
 
 
 class Writer:
@@ -127,14 +138,14 @@ class Writer:
             place = integer(self.description.place(name))
             if entry.is_terminated:
                 with self.build.goto_block(entry):
-                    self._words[name] = self._read_word(place)
+                    self._words[name] = self._read_word(place, name)
             else:
-                self._words[name] = self._read_word(place)
+                self._words[name] = self._read_word(place, name)
         return self._words[name]
 
-    def _read_word(self, place: ir.Value) -> ir.Value:
+    def _read_word(self, place: ir.Value, name: str) -> ir.Value:
         address = self.build.gep(self.described, [place], source_etype=I64)
-        return self.build.load(address, typ=I64)
+        return self.build.load(address, typ=I64, name=name)
 
     def pointer(self, address: ir.Value) -> ir.Value:
         """An address as a pointer."""

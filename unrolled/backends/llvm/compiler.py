@@ -22,10 +22,10 @@ from typing import ParamSpec, TypeVar
 
 import llvmlite
 import llvmlite.binding as llvm
-import platformdirs
 from llvmlite import ir
 
 from unrolled.backends.llvm.machine import Machine, host
+from unrolled.cache import cache_folder
 
 log = logging.getLogger("unrolled.llvm")
 
@@ -93,7 +93,7 @@ def _loaded(name: str, key: str, build: Build, machine: Machine) -> Library:
     if (known := _libraries.get((key, machine))) is not None:
         return known
     start = time.perf_counter()
-    path = _folder() / f"{_identity(key, machine)}.o"
+    path = cache_folder() / "kernels" / f"{_identity(key, machine)}.o"
     code = _read(path)
     if code is not None:
         library = Library(code, machine)
@@ -187,10 +187,6 @@ def _tidied(text: str, machine: Machine) -> tuple[llvm.TargetMachine, llvm.Modul
     passes.add_global_dead_code_eliminate_pass()
     passes.run(module, builder)
     return target, module
-
-
-def _folder() -> Path:
-    return Path(os.environ.get("UNROLLED_CACHE") or platformdirs.user_cache_dir("unrolled")) / "kernels"
 
 
 def _identity(key: str, machine: Machine) -> str:

@@ -8,10 +8,21 @@ from functools import cached_property
 from llvmlite import ir
 
 from unrolled.backends.llvm.blocks import BlockWriter
-from unrolled.backends.llvm.code import I8, I64, POINTER, VOID, Description, Numbers, Writer, integer, loop
+from unrolled.backends.llvm.code import (
+    I8,
+    I64,
+    POINTER,
+    VOID,
+    Description,
+    Numbers,
+    Writer,
+    integer,
+    loop,
+    name_arguments,
+)
 from unrolled.backends.llvm.compiler import module_for
 from unrolled.backends.llvm.machine import Machine
-from unrolled.backends.llvm.phases import Block, Pass, Phase, Segment, Step
+from unrolled.backends.llvm.phases import Block, Phase, Segment, Step
 from unrolled.backends.llvm.places import Places
 from unrolled.backends.llvm.reductions import write_reductions
 from unrolled.backends.llvm.team import declare_barrier
@@ -126,6 +137,7 @@ class _Driver:
         self.phases = phases
         self.barrier = declare_barrier(module, scan.machine)
         self.function = ir.Function(module, ir.FunctionType(VOID, (POINTER, I64, I64)), "kernel")
+        name_arguments(self.function, "call", "thread", "threads")
         self.writer = Writer(self.function, scan.numbers, description)
         build = self.build = self.writer.build
         vector = scan.numbers.vector
@@ -134,14 +146,14 @@ class _Driver:
             for _, _, blocks in phases
             for block, _, _ in blocks
         ]
-        sums = build.alloca(ir.ArrayType(vector, max([1, *most])))
+        sums = build.alloca(ir.ArrayType(vector, max([1, *most])), name="sums")
         sums.align = 64
         self.sums = self._opaque(sums)
         segments = [
             sum(len(each.segments) for each in block.passes) for _, _, blocks in phases for block, _, _ in blocks
         ]
-        self.stretches = self._opaque(build.alloca(ir.ArrayType(I64, max([1, *segments]) * FIELDS)))
-        self.arrived = build.alloca(I64)
+        self.stretches = self._opaque(build.alloca(ir.ArrayType(I64, max([1, *segments]) * FIELDS), name="stretches"))
+        self.arrived = build.alloca(I64, name="arrived")
 
     def _opaque(self, reserved: ir.Value) -> ir.Value:
         """A pointer that does not know what it points to, as all others here."""
@@ -163,7 +175,7 @@ class _Driver:
         before = build.block
         build.cbranch(build.icmp_signed("<", first, shares), body, after)
         build.position_at_end(body)
-        share = build.phi(I64)
+        share = build.phi(I64, name="share")
         share.add_incoming(first, before)
         self.share(share)
         following = build.add(share, turns)
@@ -185,11 +197,11 @@ class _Driver:
         start, stop = writer.word("start"), writer.word("stop")
         lengths = writer.word("lengths")
         active_place = self._active
-        with loop(build, integer(0), build.sub(stop, start)) as (turn, _):
+        with loop(build, integer(0), build.sub(stop, start), name="turn") as (turn, _):
             if self.variant.reverse:
-                step = build.sub(build.sub(stop, integer(1)), turn)
+                step = build.sub(build.sub(stop, integer(1)), turn, name="step")
             else:
-                step = build.add(start, turn)
+                step = build.add(start, turn, name="step")
             active = self._count_active(lengths, first, count, step, active_place)
             for phase, reductions, blocks in self.phases:
                 self.phase(phase, reductions, blocks, step, first, active)
@@ -197,7 +209,7 @@ class _Driver:
     @cached_property
     def _active(self) -> ir.Value:
         with self.build.goto_entry_block():
-            return self.build.alloca(I64)
+            return self.build.alloca(I64, name="active")
 
     def _count_active(
         self, lengths: ir.Value, first: ir.Value, count: ir.Value, step: ir.Value, place: ir.Value
@@ -283,7 +295,7 @@ class _Driver:
             start, end = (build.sdiv(build.mul(vectors, bound), groups) for bound in (low, high))
             self.columns(block, function, number, step, first, active, start, end)
             return
-        with loop(build, low, high) as (group, _):
+        with loop(build, low, high, name="group") as (group, _):
             start = build.sdiv(build.mul(group, vectors), groups)
             end = build.sdiv(build.mul(build.add(group, integer(1)), vectors), groups)
             self.columns(block, function, number, step, first, active, start, end, group)
@@ -315,7 +327,7 @@ class _Driver:
                 position += 1
         rows = rows_of(block, self.machine)
         tiles = build.sdiv(build.add(active, integer(rows - 1)), integer(rows))
-        with loop(build, integer(0), tiles) as (tile, _):
+        with loop(build, integer(0), tiles, name="tile") as (tile, _):
             low = build.add(first, build.sdiv(build.mul(active, tile), tiles))
             high = build.add(first, build.sdiv(build.mul(active, build.add(tile, integer(1))), tiles))
             variant = build.add(build.mul(build.sub(end, start), integer(rows + 1)), build.sub(high, low))

@@ -72,7 +72,8 @@ def make_forward(plan: Plan, train: bool, inputs: Mapping[str, str], resets: boo
     extra: dict[str, int] = {}
     image = plainer([*program.nodes], extra, given_products, resets)
     axes = unified_axes(list(image.values()))
-    work = Work(given={}, stores=[], axes=axes, extra=extra)
+    names = {image[node]: name for node, name in plan.names.items() if node in image}
+    work = Work(given={}, stores=[], axes=axes, extra=extra, names=names)
     given = work.given
     for node, buffer in given_products.items():
         given[image[node]] = Buffer(buffer.name, work.axis(node.shape), buffer.index)

@@ -2,122 +2,127 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from unrolled import sequence
 from unrolled.backends import Call
-from unrolled.backends.environment import group_symbols
 from unrolled.backends.llvm.arena import Arena
 from unrolled.backends.llvm.backward import Reverse, Share, Stack
-from unrolled.backends.llvm.call import KernelCall, Maps
+from unrolled.backends.llvm.layout import Layout
+from unrolled.backends.llvm.leaves import Leaves
+from unrolled.backends.llvm.rows import Rows
 from unrolled.backends.llvm.work import Buffer
 from unrolled.backends.maps import MAPS
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan
 from unrolled.ir.structure import DENSE
 
-# Rows, over time and batch, of a chunk: their cotangents stay in the cache until the large products have read them.
-CHUNK_ROWS = 2048
+ALIGNED = 64
 
 
 class Sums:
-    """The gradients of one backward call as they grow."""
+    """Where what the loop keeps for these products stands, for all calls of one shape."""
+
+    def __init__(self, plan: Plan, reverse: Reverse, layout: Layout, leaves: Leaves):
+        self.plan, self.reverse, self.layout, self.leaves = plan, reverse, layout, leaves
+        self.columns: dict[str, list[int]] = {}
+        self.widths: dict[str, int] = {}
+        item = layout.item
+        for joint in reverse.work.joints:
+            starts = [0]
+            for part in joint.parts:
+                starts.append(starts[-1] + self._units(part))
+            self.columns[joint.name], self.widths[joint.name] = starts, starts[-1]
+            for part, start in zip(joint.parts, starts, strict=False):
+                layout.rows_of(part.name, f"kept {joint.name}", starts[-1] * item, start * item)
+        for buffer in reverse.kept:
+            self.widths[buffer.name] = self._units(buffer)
+            layout.rows_of(buffer.name, f"kept {buffer.name}", self._units(buffer) * item)
+        self.partials: list[tuple[int, int, Buffer, int]] = []
+        self.begins = layout.size
+        for number, group in enumerate(reverse.sums):
+            for place, buffer in group:
+                stride = layout.width(buffer.axis) * item
+                start = layout.reserve(layout.shares * stride)
+                layout.rows_of(buffer.name, "the arena", stride, start)
+                self.partials.append((number, place, buffer, start))
+        self.ends = layout.size
+
+    def _units(self, buffer: Buffer) -> int:
+        return self.layout.sizes[buffer.axis] if buffer.axis else 1
+
+    def bytes(self, count: int) -> int:
+        """The memory of what so many rows keep."""
+        return sum(-(-count * width * self.layout.item // ALIGNED) * ALIGNED for width in self.widths.values())
+
+    def begin(
+        self,
+        call: Call,
+        states: Mapping[str, Tensor],
+        rows: Rows,
+        wants: Sequence[Sequence[bool]],
+        memory: Arena,
+        count: int,
+    ) -> GrowingGradients:
+        """The gradients of a call, nothing yet."""
+        place, kept = self.layout.size, {}
+        for name, width in self.widths.items():
+            kept[name] = memory.tensor(place, (count, width), self.layout.dtype)
+            place += -(-count * width * self.layout.item // ALIGNED) * ALIGNED
+        memory.tensor(self.begins, (self.ends - self.begins,), torch.uint8).zero_()
+        partials = []
+        for number, symbol, buffer, start in self.partials:
+            shape = (self.layout.shares, self.layout.width(buffer.axis))
+            sums = memory.tensor(start, shape, self.layout.dtype)[:, : self._units(buffer)]
+            partials.append((number, symbol, sums))
+        return GrowingGradients(self, call, states, rows, wants, kept, partials)
+
+
+class GrowingGradients:
+    """The gradients of one call as they grow."""
 
     def __init__(
         self,
-        plan: Plan,
+        sums: Sums,
         call: Call,
-        reverse: Reverse,
-        kernel: KernelCall,
-        maps: Maps,
-        wants: Sequence[Sequence[bool]],
         states: Mapping[str, Tensor],
+        rows: Rows,
+        wants: Sequence[Sequence[bool]],
+        kept: Mapping[str, Tensor],
+        partials: Sequence[tuple[int, int, Tensor]],
     ):
-        self.plan, self.call, self.reverse, self.kernel, self.maps = plan, call, reverse, kernel, maps
-        self.wants, self.states = wants, states
-        rows = kernel.rows
-        # Kept values of ragged rows stand without padding, row after row, all at once.
-        self.whole = rows.ragged or call.resets is not None
-        self.steps = rows.longest if self.whole else max(1, min(rows.time, CHUNK_ROWS // rows.batch))
-        self.count = int(rows.starts[-1]) if rows.ragged else self.steps * rows.batch
-        self.inputs = dict(zip((name for name, _ in plan.program.inputs), call.sequences, strict=True))
+        self.sums, self.call, self.states, self.placed = sums, call, states, rows
+        self.plan, self.reverse, self.kept, self.partials = sums.plan, sums.reverse, kept, partials
+        program = self.plan.program
+        self.inputs = dict(zip((name for name, _ in program.inputs), call.sequences, strict=True))
         self.groups = [
-            torch.zeros_like(value) if want else None for value, want in zip(call.parameters, wants[4], strict=True)
+            torch.zeros_like(value, memory_format=torch.contiguous_format) if want else None
+            for value, want in zip(call.parameters, wants[4], strict=True)
         ]
         self.passed: list[Tensor | None] = []
-        for (name, _), value, want in zip(plan.program.inputs, call.sequences, wants[0], strict=True):
-            if not want:
-                self.passed.append(None)
-            elif name in reverse.passed and not rows.ragged:
-                self.passed.append(torch.empty_like(value, memory_format=torch.contiguous_format))
-            else:
-                self.passed.append(torch.zeros_like(value, memory_format=torch.contiguous_format))
-        self.row_sums = [
+        for (name, _), value, want in zip(program.inputs, call.sequences, wants[0], strict=True):
+            make = torch.empty_like if name in self.reverse.passed and not rows.ragged else torch.zeros_like
+            self.passed.append(make(value, memory_format=torch.contiguous_format) if want else None)
+        self.rows: list[Tensor | None] = [
             torch.zeros_like(value) if want else None for value, want in zip(call.rows, wants[1], strict=True)
         ]
-        self.kept: dict[str, Tensor] = {}
-        self.partials: list[tuple[int, int, Tensor]] = []
 
-    def _joint_widths(self) -> dict[str, list[int]]:
-        return {joint.name: [self._units(part) for part in joint.parts] for joint in self.reverse.work.joints}
+    def kept_tensors(self) -> dict[str, Tensor]:
+        """Where the loop keeps its values, by the names of the sources."""
+        return {f"kept {name}": value for name, value in self.kept.items()}
 
-    def _units(self, buffer: Buffer) -> int:
-        return self.kernel.sizes[buffer.axis] if buffer.axis else 1
-
-    def _kept_shapes(self) -> dict[str, tuple[int, int]]:
-        shapes = {name: (self.count, sum(widths)) for name, widths in self._joint_widths().items()}
-        return shapes | {buffer.name: (self.count, self._units(buffer)) for buffer in self.reverse.kept}
-
-    def bytes(self) -> int:
-        """The memory of what the loop keeps, and of partial sums."""
-        size = sum((rows * units * self.kernel.item + 64) for rows, units in self._kept_shapes().values())
-        parts = [buffer for group in self.reverse.sums for _, buffer in group]
-        return size + sum(
-            self.kernel.rows.shares * self.kernel.width(buffer) * self.kernel.item + 64 for buffer in parts
-        )
-
-    def lay_out(self, memory: Arena) -> None:
-        """Say where it stands."""
-        self.kept = {name: memory.tensor(shape, self.kernel.dtype) for name, shape in self._kept_shapes().items()}
-        for number, group in enumerate(self.reverse.sums):
-            for place, buffer in group:
-                sums = memory.tensor((self.kernel.rows.shares, self.kernel.width(buffer)), self.kernel.dtype).zero_()
-                self.kernel.set_tensor(buffer.name, sums)
-                self.partials.append((number, place, sums[:, : self._units(buffer)]))
-
-    def chunks(self) -> Iterator[tuple[int, int]]:
-        """The stretches of steps, the last first."""
-        stop = self.kernel.rows.longest
-        while stop > 0:
-            yield max(0, stop - self.steps), stop
-            stop -= self.steps
-
-    def begin(self, start: int, stop: int) -> None:
-        """Make room for what these steps keep."""
-        rows, kernel = self.kernel.rows, self.kernel
-        kernel.words["kept first"] = kernel.address(rows.starts) if rows.ragged else kernel.words["first"]
-        kernel.words["kept delta"] = 1 if rows.ragged else rows.delta
-        lowest = 0 if rows.ragged else self._times(start, stop)[0] * rows.batch
-        for joint in self.reverse.work.joints:
-            tensor, column = self.kept[joint.name], 0
-            for part in joint.parts:
-                kernel.set_tensor(part.name, tensor, column=column - lowest * tensor.shape[1])
-                column += self._units(part)
-        for buffer in self.reverse.kept:
-            tensor = self.kept[buffer.name]
-            kernel.set_tensor(buffer.name, tensor, column=-lowest * tensor.shape[1])
-
-    def _times(self, start: int, stop: int) -> tuple[int, int]:
+    def times(self, start: int, stop: int) -> tuple[int, int]:
         """The stretch of the caller's time of these steps."""
-        rows = self.kernel.rows
+        rows = self.placed
         return (rows.time - stop, rows.time - start) if rows.reverse else (start, stop)
 
-    def end(self, start: int, stop: int) -> None:
+    def add(self, start: int, stop: int) -> None:
         """Take the large products of these steps."""
-        rows = self.kernel.rows
-        count = self.count if rows.ragged else (stop - start) * rows.batch
+        rows = self.placed
+        count = int(rows.starts[-1]) if rows.ragged else (stop - start) * rows.batch
         for index, shares in enumerate(self.reverse.shares):
             total = self.groups[index]
             if total is not None:
@@ -126,47 +131,39 @@ class Sums:
         for (name, _), total in zip(self.plan.program.inputs, self.passed, strict=True):
             if total is not None and name in self.reverse.passed:
                 self._pass_on(name, total, start, stop, count)
-        for (name, _), total in zip(self.plan.program.rows, self.row_sums, strict=True):
+        for (name, _), total in zip(self.plan.program.rows, self.rows, strict=True):
             if total is not None and name in self.reverse.rows:
                 self._add_rows(self.reverse.rows[name].name, total, count)
 
     def _stack(self, stack: Stack, count: int) -> Tensor:
-        widths = self._joint_widths()[stack.joint]
-        first, last = sum(widths[: stack.first]), sum(widths[: stack.last])
-        return self.kept[stack.joint][:count, first:last]
+        columns = self.sums.columns[stack.joint]
+        return self.kept[stack.joint][:count, columns[stack.first] : columns[stack.last]]
 
     def _add_share(self, index: int, total: Tensor, share: Share, start: int, stop: int, count: int) -> None:
-        group = self.plan.groups[index]
+        group, operand = self.plan.groups[index], share.operand
         d = self._stack(share.stack, count)
         if group.structure != DENSE:
-            v = self._operand(share.operand, start, stop, count, rounded=False)
+            v = self._operand(operand, start, stop, count)
             entries = self.call.parameters[index]
             total += MAPS[group.structure.name].gradient(group.structure, entries, d, v, "").reshape(total.shape)
             return
         whole = len(share.symbols) == len(group.names)
-        parts = [total] if whole else [total.chunk(len(group.names))[place] for place in share.symbols]
-        for part in parts:
-            if isinstance(share.operand, Node) and share.operand.op == "state" and not self.whole:
-                self._add_old_state(part, d, share.operand["name"], start, stop)
-                continue
-            if isinstance(share.operand, Node) and share.operand.op == "sequence":
-                value = self.inputs[share.operand["name"]]
-                if not value.is_floating_point():
-                    self._add_one_hot(part, d, value, start, stop)
-                    continue
-            v = self._operand(share.operand, start, stop, count)
-            part.addmm_(d.mT, v)
+        part = total if whole else total.chunk(len(group.names))[share.symbols[0]]
+        if isinstance(operand, Node) and operand.op == "state" and not (rows := self.placed).ragged:
+            if self.call.resets is None:
+                self._add_old_state(part, d, operand["name"], rows, start, stop)
+                return
+        if isinstance(operand, Node) and operand.op == "sequence":
+            value = self.inputs[operand["name"]]
+            if not value.is_floating_point():
+                part.mT.index_add_(0, self._flat(value[..., None], start, stop)[:, 0], d)
+                return
+        part.addmm_(d.mT, self._operand(operand, start, stop, count))
 
-    def _add_one_hot(self, total: Tensor, d: Tensor, index: Tensor, start: int, stop: int) -> None:
-        """The gradient of a map of one-hot vectors: cotangents summed by symbol."""
-        places = self._flat(index[..., None], start, stop)[:, 0]
-        total.mT.index_add_(0, places, d)
-
-    def _add_old_state(self, total: Tensor, d: Tensor, name: str, start: int, stop: int) -> None:
+    def _add_old_state(self, total: Tensor, d: Tensor, name: str, rows: Rows, start: int, stop: int) -> None:
         """Cotangents times the old values of a state, which stand one step beside its new ones."""
-        rows, values = self.kernel.rows, self.states[name]
-        first, last = self._times(start, stop)
-        batch = rows.batch
+        first, last = self.times(start, stop)
+        values, batch = self.states[name], rows.batch
         initial = self.call.states[[state for state, _ in self.plan.program.states].index(name)]
         if rows.reverse:
             begins = last == rows.time
@@ -183,106 +180,77 @@ class Sums:
 
     def _flat(self, value: Tensor, start: int, stop: int) -> Tensor:
         """The values of a sequence as the kept ones stand."""
-        rows = self.kernel.rows
-        if rows.ragged:
-            return value.reshape(-1, value.shape[-1])[torch.from_numpy(rows.steps)]
-        first, last = self._times(start, stop)
+        if self.placed.ragged:
+            return value.reshape(-1, value.shape[-1])[torch.from_numpy(self.placed.steps)]
+        first, last = self.times(start, stop)
         return value[first:last].reshape(-1, value.shape[-1])
 
-    def _operand(self, operand: Node | Buffer, start: int, stop: int, count: int, rounded: bool = True) -> Tensor:
-        del rounded
+    def _operand(self, operand: Node | Buffer, start: int, stop: int, count: int) -> Tensor:
         if isinstance(operand, Buffer):
             return self.kept[operand.name][:count]
-        if operand.op == "sequence":
-            value = self.inputs[operand["name"]]
-            if value.is_floating_point():
-                return self._flat(value, start, stop)
-            one_hot = torch.nn.functional.one_hot(value, self.kernel.sizes[operand.shape[0]]).to(self.kernel.dtype)
-            return self._flat(one_hot, start, stop)
         if operand.op == "state":
             return self._flat_old(operand["name"])
-        raise AssertionError(operand)
+        value = self.inputs[operand["name"]]
+        if value.is_floating_point():
+            return self._flat(value, start, stop)
+        one_hot = torch.nn.functional.one_hot(value, self.sums.layout.sizes[operand.shape[0]])
+        return self._flat(one_hot.to(self.sums.layout.dtype), start, stop)
 
     def _flat_old(self, name: str) -> Tensor:
         """The old values of a state at every valid step."""
-        rows, call = self.kernel.rows, self.call
-        values = self.states[name]
+        rows, call = self.placed, self.call
         place = [state for state, _ in self.plan.program.states].index(name)
-        flat = values.flatten(0, 1)
-        steps = torch.from_numpy(rows.steps)
+        flat = self.states[name].flatten(0, 1)
+        steps, counts = torch.from_numpy(rows.steps), torch.from_numpy(rows.lengths)
         old = flat[(steps - rows.delta).clamp(0, len(flat) - 1)]
         order, starts = torch.from_numpy(rows.order), torch.from_numpy(rows.starts[:-1])
-        present = torch.from_numpy(rows.lengths > 0)
+        present = counts > 0
         old[starts[present]] = call.states[place][order[present]]
         if call.resets is not None:
-            resets = self._resets_by_row()
-            owner = torch.repeat_interleave(order, torch.from_numpy(rows.lengths))
-            old = torch.where(resets[:, None], call.restarts[place][owner], old)
+            resets = sequence.reverse_resets(call.resets, call.lengths) if call.reverse else call.resets
+            owner = torch.repeat_interleave(order, counts)
+            within = torch.arange(len(steps)) - torch.repeat_interleave(starts, counts)
+            old = torch.where(resets[within, owner][:, None], call.restarts[place][owner], old)
         if rows.ragged:
             return old
         result = torch.empty_like(old)
         result[steps] = old
         return result
 
-    def _resets_by_row(self) -> Tensor:
-        from unrolled import sequence
-
-        rows, call = self.kernel.rows, self.call
-        assert call.resets is not None
-        resets = sequence.reverse_resets(call.resets, call.lengths) if call.reverse else call.resets
-        counts = torch.from_numpy(rows.lengths)
-        within = torch.arange(int(rows.starts[-1])) - torch.repeat_interleave(
-            torch.from_numpy(rows.starts[:-1]), counts
-        )
-        owner = torch.repeat_interleave(torch.from_numpy(rows.order), counts)
-        return resets[within, owner]
-
     def _pass_on(self, name: str, total: Tensor, start: int, stop: int, count: int) -> None:
         """The gradient of an input."""
-        rows, passed = self.kernel.rows, self.reverse.passed[name]
-        if rows.ragged:
+        passed = self.reverse.passed[name]
+        if self.placed.ragged:
             target = total.new_empty(count, total.shape[-1])
         else:
-            first, last = self._times(start, stop)
+            first, last = self.times(start, stop)
             target = total[first:last].view(count, total.shape[-1])
-        begun = False
+        begun = passed.rest is not None
         if passed.rest is not None:
             target.copy_(self.kept[passed.rest.name][:count])
-            begun = True
         for stack, matrices in passed.products:
-            d = self._stack(stack, count)
-            structure = matrices[0]["structure"]
+            d, structure = self._stack(stack, count), matrices[0]["structure"]
             if structure == DENSE:
-                stacked = self._stacked(matrices)
+                stacked = self.sums.leaves.stacked(matrices, self.call)
                 if begun:
                     target.addmm_(d, stacked)
                 else:
                     torch.mm(d, stacked, out=target)
             else:
-                own = MAPS[structure.name].transposed(structure, self.maps.symbols[matrices[0].symbol], d, "")
+                entries = self.call.parameters[self.sums.leaves.groups[matrices[0].symbol][0]]
+                own = MAPS[structure.name].transposed(structure, entries, d, "")
                 target.copy_(target + own if begun else own)
             begun = True
-        if rows.ragged:
-            total.view(-1, total.shape[-1])[torch.from_numpy(rows.steps)] = target
-
-    def _stacked(self, matrices: Sequence[Node]) -> Tensor:
-        keys = tuple(node.symbol for node in matrices)
-        for group, value in zip(self.plan.groups, self.call.parameters, strict=True):
-            if group_symbols(group) == keys:
-                return value
-        return torch.cat([self.maps.symbols[key] for key in keys])
+        if self.placed.ragged:
+            total.view(-1, total.shape[-1])[torch.from_numpy(self.placed.steps)] = target
 
     def _add_rows(self, name: str, total: Tensor, count: int) -> None:
-        rows, values = self.kernel.rows, self.kept[name][:count]
+        rows, values = self.placed, self.kept[name][:count]
         if not rows.ragged:
             total += values.view(-1, rows.batch, values.shape[1]).sum(0)
             return
         owner = torch.repeat_interleave(torch.from_numpy(rows.order), torch.from_numpy(rows.lengths))
         total.index_add_(0, owner, values)
-
-    def rows(self) -> list[Tensor | None]:
-        """The gradients of the row values."""
-        return list(self.row_sums)
 
     def parameters(self) -> list[Tensor | None]:
         """The gradients of the groups."""
@@ -291,4 +259,4 @@ class Sums:
             if total is not None:
                 part = total.chunk(len(group.names))[place] if group.structure == DENSE else total
                 part += sums.sum(0).view_as(part)
-        return list(self.groups)
+        return self.groups

@@ -3,131 +3,171 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from unrolled import sequence
 from unrolled.backends import Call
-from unrolled.backends.environment import due, group_symbols
-from unrolled.backends.llvm.call import KernelCall, Maps, rows_apart
-from unrolled.backends.llvm.forward import TABLE, Forward
+from unrolled.backends.environment import due, group_symbols, split_groups
+from unrolled.backends.llvm.layout import Layout, row_stride
 from unrolled.backends.llvm.work import Buffer, Index
-from unrolled.backends.maps import MAPS
+from unrolled.backends.maps import MAPS, dense_matrix
 from unrolled.backends.operations import OPERATIONS
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan
-from unrolled.ir.program import Program
 from unrolled.ir.structure import DENSE
 
-
-def set_leaves(kernel: KernelCall, plan: Plan, call: Call) -> None:
-    """Say where inputs, row values, vectors, numbers and the clock's beats stand."""
-    program = plan.program
-    for (name, _), value in zip(program.inputs, call.sequences, strict=True):
-        if value.is_floating_point():
-            kernel.set_tensor(f"input {name}", rows_apart(value))
-    for (name, _), value in zip(program.rows, call.rows, strict=True):
-        kernel.set_tensor(f"row {name}", rows_apart(value))
-    for name, number in zip(program.scalars, call.scalars, strict=True):
-        kernel.set_fixed(f"scalar {name}", torch.tensor([number], dtype=kernel.dtype))
-    for buffer in kernel.code.of_index(Index.FIXED):
-        if buffer.name.startswith("size "):
-            size = kernel.sizes[buffer.name.removeprefix("size ")]
-            kernel.set_fixed(buffer.name, torch.tensor([float(size)], dtype=kernel.dtype))
-    for group, value in zip(plan.groups, call.parameters, strict=True):
-        symbols = group_symbols(group)
-        if len(group.shape) < 2:
-            for symbol, part in zip(symbols, value.chunk(len(symbols)), strict=True):
-                kernel.set_fixed(symbol, part)
-        elif group.structure.name == "diagonal":
-            kernel.set_fixed(symbols[0], value)
-    for node in program.nodes:
-        if node.op == "tick":
-            size = kernel.sizes[node.shape[0]]
-            beats = due(node["periods"], size, kernel.rows.time, call.clock, call.states[0])
-            kernel.set_tensor(f"tick {node['periods']}", beats.contiguous())
+Once = Sequence[tuple[Node, Buffer]]
 
 
-def outside_products(
-    kernel: KernelCall, plan: Plan, call: Call, forward: Forward, modes: Mapping[str, str], maps: Maps
-) -> None:
-    """Take the products that are not taken in the loop."""
-    wholes = {group_symbols(group): value for group, value in zip(plan.groups, call.parameters, strict=True)}
-    inputs = dict(zip((name for name, _ in plan.program.inputs), call.sequences, strict=True))
-    for name, products in forward.outside.items():
-        value = inputs[name]
-        if modes[name] == TABLE:
-            symbols = value.contiguous()
-            kernel.kept.append(symbols)
-            kernel.words["symbols"] = symbols.data_ptr()
-        dense = [node for node in products if node.args[0]["structure"] == DENSE]
-        places = {node: number for number, node in enumerate(products)}
-        if dense:
-            keys = tuple(node.args[0].symbol for node in dense)
-            stacked = wholes.get(keys)
-            if stacked is None:
-                stacked = torch.cat([maps.symbols[key] for key in keys])
-            if modes[name] == TABLE:
-                found = stacked.mT.contiguous()
+class Leaves:
+    """The leaves of one kernel: where they stand in a call's tensors, and those tensors."""
+
+    def __init__(self, plan: Plan, layout: Layout, call: Call, once: Once):
+        self.plan = plan
+        self.layout = layout
+        self.once = once
+        self.groups = {
+            symbol: (number, place)
+            for number, group in enumerate(plan.groups)
+            for place, symbol in enumerate(group_symbols(group))
+        }
+        self.strides = [value.stride() for value in call.parameters]
+        self.shapes = [tuple(value.shape) for value in call.parameters]
+        self.structured: dict[str, Node] = {}
+        self.ticks = {f"tick {node['periods']}": node for node in plan.program.nodes if node.op == "tick"}
+        self._set(call)
+
+    def _set(self, call: Call) -> None:
+        program, layout = self.plan.program, self.layout
+        for (name, _), value in zip(program.inputs, call.sequences, strict=True):
+            if value.is_floating_point():
+                layout.rows_of(f"input {name}", f"input {name}", row_stride(value))
             else:
-                found = torch.mm(value.reshape(-1, value.shape[-1]), stacked.mT)
-            column = 0
-            for node in dense:
-                kernel.set_tensor(f"product {name} {places[node]}", found, column=column)
-                column += kernel.sizes[node.shape[0]]
-        for node in products:
-            structure = node.args[0]["structure"]
-            if structure != DENSE:
-                entries = maps.symbols[node.args[0].symbol]
-                if modes[name] == TABLE:
-                    value = torch.eye(kernel.sizes[node.args[1].shape[0]], dtype=kernel.dtype)
-                found = MAPS[structure.name].product(structure, entries, value, "").contiguous()
-                kernel.set_tensor(f"product {name} {places[node]}", found.reshape(-1, found.shape[-1]))
+                layout.address("symbols", "symbols")
+        for (name, _), value in zip(program.rows, call.rows, strict=True):
+            layout.rows_of(f"row {name}", f"row {name}", row_stride(value))
+        for (name, _), value in zip(program.states, call.states, strict=True):
+            layout.address(f"state {name}.initial", f"initial {name}")
+            layout.number(f"state {name}.initial stride", row_stride(value))
+        if call.resets is not None:
+            layout.address("resets", "resets")
+            for (name, _), value in zip(program.states, call.restarts, strict=True):
+                layout.address(f"state {name}.restart", f"restart {name}")
+                layout.number(f"state {name}.restart stride", row_stride(value))
+        for number, name in enumerate(program.scalars):
+            layout.address(f"scalar {name}.pointer", "scalars", number * layout.item)
+        sizes = [buffer for buffer in layout.code.of_index(Index.FIXED) if buffer.name.startswith("size ")]
+        self.sizes = torch.tensor(
+            [float(layout.sizes[buffer.name.removeprefix("size ")]) for buffer in sizes], dtype=layout.dtype
+        )
+        for number, buffer in enumerate(sizes):
+            layout.number(f"{buffer.name}.pointer", self.sizes.data_ptr() + number * layout.item)
+        for symbol, (number, place) in self.groups.items():
+            shape = self.shapes[number]
+            if len(shape) == 1:
+                count = shape[0] // len(self.plan.groups[number].names)
+                layout.address(f"{symbol}.pointer", f"group {number}", place * count * layout.item)
+        for name, node in self.ticks.items():
+            layout.rows_of(name, name, layout.sizes[node.shape[0]] * layout.item)
+        for node, buffer in self.once:
+            layout.rows_of(buffer.name, buffer.name, (layout.sizes[node.shape[0]] if node.shape else 1) * layout.item)
 
+    def place(self, node: Node) -> tuple[str, int, tuple[int, int]]:
+        """Where a map stands that is packed."""
+        name, _, factor = node["name"].partition("/")
+        symbol, item = f"{node['family']}.{name}", self.layout.item
+        if node["structure"] != DENSE:
+            self.structured[symbol] = node
+            return f"map {symbol}", 0, (self.layout.sizes[node.shape[1]] * item, item)
+        number, place = self.groups[symbol]
+        unit, term = (stride * item for stride in self.strides[number])
+        if factor == "right":
+            rank, into = (self.layout.sizes[axis] for axis in node.shape)
+            return f"group {number}", (self.shapes[number][0] - into) * unit, (term, unit)
+        if factor == "left":
+            return f"group {number}", 0, (unit, term)
+        rows = self.shapes[number][0] // len(self.plan.groups[number].names)
+        return f"group {number}", place * rows * unit, (unit, term)
 
-def once_values(
-    kernel: KernelCall,
-    program: Program,
-    call: Call,
-    nodes: Sequence[tuple[Node, Buffer]],
-    maps: Maps,
-    sizes: Mapping[str, int],
-) -> None:
-    """Compute what is the same at every step."""
-    if not nodes:
-        return
-    like = call.states[0]
-    rows = dict(zip((name for name, _ in program.rows), call.rows, strict=True))
-    scalars = dict(zip(program.scalars, call.scalars, strict=True))
-    values: dict[Node, Tensor] = {}
+    def tensors(self, call: Call) -> dict[str, Tensor]:
+        """The tensors of a call by the names of their sources."""
+        program = self.plan.program
+        found: dict[str, Tensor] = {}
+        for (name, _), value in zip(program.inputs, call.sequences, strict=True):
+            found[f"input {name}" if value.is_floating_point() else "symbols"] = value
+        for (name, _), value in zip(program.rows, call.rows, strict=True):
+            found[f"row {name}"] = value
+        for (name, _), value in zip(program.states, call.states, strict=True):
+            found[f"initial {name}"] = value
+        for number, value in enumerate(call.parameters):
+            found[f"group {number}"] = value
+        if call.resets is not None:
+            resets = sequence.reverse_resets(call.resets, call.lengths) if call.reverse else call.resets
+            found["resets"] = resets.contiguous().view(torch.uint8)
+            for (name, _), value in zip(program.states, call.restarts, strict=True):
+                found[f"restart {name}"] = value
+        if call.scalars:
+            found["scalars"] = torch.tensor(list(call.scalars), dtype=self.layout.dtype)
+        for name, node in self.ticks.items():
+            size, time = self.layout.sizes[node.shape[0]], call.sequences[0].shape[0]
+            found[name] = due(node["periods"], size, time, call.clock, call.states[0])
+        if self.structured or self.once:
+            symbols = split_groups(self.plan.groups, call.parameters)
+            for symbol, node in self.structured.items():
+                out, into = (self.layout.sizes[axis] for axis in node.shape)
+                found[f"map {symbol}"] = dense_matrix(node["structure"], symbols[symbol], out, into).contiguous()
+            found |= self._once_values(call, symbols)
+        return found
 
-    def value(node: Node) -> Tensor:
-        if node not in values:
-            values[node] = find(node)
-        return values[node]
+    def _once_values(self, call: Call, symbols: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is the same at every step, in torch."""
+        program, sizes, like = self.plan.program, self.layout.sizes, call.states[0]
+        rows = dict(zip((name for name, _ in program.rows), call.rows, strict=True))
+        scalars = dict(zip(program.scalars, call.scalars, strict=True))
+        values: dict[Node, Tensor] = {}
 
-    def find(node: Node) -> Tensor:
-        if node.op == "constant":
-            return like.new_tensor(node["value"])
-        if node.op == "size":
-            return like.new_tensor(float(sizes[node["axis"]]))
-        if node.op == "scalar":
-            return like.new_tensor(scalars[node["name"]])
-        if node.op == "row":
-            return rows[node["name"]]
-        if node.op == "parameter":
-            return maps.symbols[node.symbol]
-        if node.op in ("product", "transposed_product"):
-            structure = node.args[0]["structure"]
-            row, entries = MAPS[structure.name], maps.symbols[node.args[0].symbol]
-            multiply = row.product if node.op == "product" else row.transposed
-            return multiply(structure, entries, value(node.args[1]), "")
-        return OPERATIONS[node.op](node, sizes)(*(value(arg) for arg in node.args))
+        def value(node: Node) -> Tensor:
+            if node not in values:
+                values[node] = find(node)
+            return values[node]
 
-    for node, buffer in nodes:
-        found = value(node)
-        width = sizes[node.shape[0]] if node.shape else 1
-        if buffer.index is Index.ROW:
-            kernel.set_tensor(buffer.name, found.expand(kernel.rows.batch, width).contiguous())
-        else:
-            kernel.set_fixed(buffer.name, found.expand(width) if node.shape else found.reshape(1))
+        def find(node: Node) -> Tensor:
+            if node.op == "constant":
+                return like.new_tensor(node["value"])
+            if node.op == "size":
+                return like.new_tensor(float(sizes[node["axis"]]))
+            if node.op == "scalar":
+                return like.new_tensor(scalars[node["name"]])
+            if node.op == "row":
+                return rows[node["name"]]
+            if node.op == "parameter":
+                return symbols[node.symbol]
+            if node.op in ("product", "transposed_product"):
+                structure = node.args[0]["structure"]
+                row, entries = MAPS[structure.name], symbols[node.args[0].symbol]
+                multiply = row.product if node.op == "product" else row.transposed
+                return multiply(structure, entries, value(node.args[1]), "")
+            return OPERATIONS[node.op](node, sizes)(*(value(arg) for arg in node.args))
+
+        found = {}
+        for node, buffer in self.once:
+            width = sizes[node.shape[0]] if node.shape else 1
+            shape = (self.layout.batch, width) if buffer.index is Index.ROW else (width,)
+            found[buffer.name] = value(node).expand(shape).contiguous()
+        return found
+
+    @cached_property
+    def wholes(self) -> dict[tuple[str, ...], int]:
+        """The groups by all their symbols."""
+        return {group_symbols(group): number for number, group in enumerate(self.plan.groups)}
+
+    def stacked(self, matrices: Sequence[Node], call: Call) -> Tensor:
+        """Dense maps under one another."""
+        keys = tuple(node.symbol for node in matrices)
+        if keys in self.wholes:
+            return call.parameters[self.wholes[keys]]
+        symbols = split_groups(self.plan.groups, call.parameters)
+        return torch.cat([symbols[key] for key in keys]) if len(keys) > 1 else symbols[keys[0]]

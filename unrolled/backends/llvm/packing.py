@@ -23,8 +23,8 @@ from unrolled.backends.llvm.machine import Machine
 
 # Of a map: address, bytes from unit to unit of its output and of its input, their numbers, where the packed weights
 # begin, how many maps stand side by side, which of them this is, the length of the whole product and where this begins.
-WORDS = 11
-(SOURCE, UNIT_STRIDE, TERM_STRIDE, UNITS, TERMS, TARGET, SLOTS, SLOT, LENGTH, BEGIN, PANELS) = range(WORDS)
+PACKED_WORDS = 11
+(SOURCE, UNIT_STRIDE, TERM_STRIDE, UNITS, TERMS, TARGET, SLOTS, SLOT, LENGTH, BEGIN, PANELS) = range(PACKED_WORDS)
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Packer:
         _, thread, threads = function.args
         with loop(build, integer(0), count) as (number, _):
             fields = [
-                writer.load_word(maps, build.add(build.mul(number, integer(WORDS)), integer(index)))
-                for index in range(WORDS)
+                writer.load_word(maps, build.add(build.mul(number, integer(PACKED_WORDS)), integer(index)))
+                for index in range(PACKED_WORDS)
             ]
             self._map(writer, fields, thread, threads)
         build.ret_void()

@@ -65,7 +65,8 @@ class Places:
         if index is Index.LOOKUP:
             return Place(base, stride, "lookup")
         if index is Index.KEPT:
-            base = build.add(base, build.mul(build.mul(step, word("kept delta")), stride))
+            at = build.sub(build.mul(step, word("kept delta")), word("kept lowest"))
+            base = build.add(base, build.mul(at, stride))
             return Place(base, stride, word("kept first"))
         if index is Index.STEP:
             base = build.add(base, build.mul(build.mul(step, word("delta")), stride))

@@ -6,7 +6,18 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from unrolled.backends.llvm.code import I64, POINTER, VOID, Description, Numbers, Writer, integer, intrinsic, loop
+from unrolled.backends.llvm.code import (
+    I64,
+    POINTER,
+    VOID,
+    Description,
+    Numbers,
+    Writer,
+    integer,
+    intrinsic,
+    loop,
+    name_arguments,
+)
 from unrolled.backends.llvm.mathematics import Mathematics
 from unrolled.backends.llvm.phases import Reduction
 from unrolled.backends.llvm.places import Places
@@ -26,13 +37,14 @@ def write_reductions(
     function = ir.Function(module, SIGNATURE, name)
     function.linkage = "internal"
     function.attributes.add("noinline")
+    name_arguments(function, "call", "step", "row", "rows_end")
     writer = Writer(function, numbers, description)
     places = Places(writer, function.args[1], resets=False, reverse=reverse)
     for reduction in reductions:
         places.place(reduction.argument)
         for buffer in reduction.results:
             places.place(buffer, write=True)
-    with loop(writer.build, function.args[2], function.args[3]) as (row, _):
+    with loop(writer.build, function.args[2], function.args[3], name="row") as (row, _):
         cache: dict[str, ir.Value] = {}
         for reduction in reductions:
             argument = places.row(places.place(reduction.argument), row, cache)

@@ -48,9 +48,25 @@ class Rows:
         return -self.batch if self.reverse else self.batch
 
     @cached_property
-    def identity(self) -> Words:
-        """The numbers of the rows."""
-        return np.arange(self.batch, dtype=np.int64)
+    def block(self) -> Words:
+        """What kernels read of the rows, one array after the other: see `places`."""
+        parts = {
+            "first": self.first,
+            "rows": self.order,
+            "lengths": self.lengths,
+            "identity": np.arange(self.batch, dtype=np.int64),
+            "kept first": self.starts[:-1] if self.ragged else self.first,
+            "bounds": self.bounds,
+        }
+        block = np.zeros(len(parts) * (self.batch + 1), dtype=np.int64)
+        for name, start in places(self.batch).items():
+            block[start : start + len(parts[name])] = parts[name]
+        return block
+
+    @property
+    def kept_delta(self) -> int:
+        """From a row's step to its next, among those that are kept for the products after the loop."""
+        return 1 if self.ragged else self.delta
 
     @cached_property
     def starts(self) -> Words:
@@ -68,6 +84,12 @@ class Rows:
     def longest(self) -> int:
         """The steps of the longest row."""
         return int(self.lengths.max(initial=0))
+
+
+def places(batch: int) -> dict[str, int]:
+    """Where in the block of so many rows each array begins, by the names of the words that point there."""
+    names = ("first", "rows", "lengths", "identity", "kept first", "bounds")
+    return {name: number * (batch + 1) for number, name in enumerate(names)}
 
 
 @lru_cache(maxsize=64)

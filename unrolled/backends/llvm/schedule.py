@@ -28,6 +28,11 @@ def forced(schedule: Schedule) -> Iterator[None]:
         _forced.pop()
 
 
+def state_of_schedules() -> Schedule | None:
+    """The schedule that is forced, if one is."""
+    return _forced[-1] if _forced else None
+
+
 def choose(batch: int, weight_bytes: int, threads: int, reverse: bool) -> Schedule:
     """The schedule of a call.
 

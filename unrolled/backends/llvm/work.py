@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from unrolled.ir.graph import Graph, Node, copy_into, reachable
+from unrolled.ir.graph import Graph, Node, copy_into
 from unrolled.ir.ops import OPERATIONS, Shape
 from unrolled.ir.structure import DENSE
 
@@ -52,6 +52,7 @@ class Work:
     joints   the buffers that lie side by side
     axes     axis -> its name here: axes of one size that `raw` joins have one name
     extra    sizes of axes that the plan does not know: the ranks of maps
+    names    what the equations call a value, for the reader of the generated code
     """
 
     given: dict[Node, Buffer]
@@ -60,6 +61,7 @@ class Work:
     joints: list[Joint] = field(default_factory=list)
     axes: dict[str, str] = field(default_factory=dict)
     extra: dict[str, int] = field(default_factory=dict)
+    names: dict[Node, str] = field(default_factory=dict)
 
     def axis(self, shape: Shape) -> str:
         """The name of a vector's axis; "" for a number."""

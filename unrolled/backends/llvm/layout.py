@@ -1,0 +1,221 @@
+"""The words of a kernel's description, for all calls of one shape: numbers, and distances from the tensors of a call.
+
+A call costs little in Python, then: it names its tensors, and all words are one sum of two arrays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unrolled.backends.llvm.arena import ALIGNMENT
+from unrolled.backends.llvm.driver import panels_of, ranges_word, weights_word
+from unrolled.backends.llvm.packing import PACKED_WORDS, Packer
+from unrolled.backends.llvm.rows import Words, places
+from unrolled.backends.llvm.scan_code import ScanCode
+from unrolled.backends.llvm.team import run
+from unrolled.backends.llvm.work import Index
+from unrolled.ir.graph import Node
+from unrolled.ir.structure import Structure
+
+NOWHERE, ARENA, ROWS = "", "the arena", "the rows"
+
+
+# Of a map: the tensor that it stands in, the bytes before it, and those from unit to unit of its output and its input.
+MapPlace = Callable[[Node], tuple[str, int, tuple[int, int]]]
+
+
+def rows_apart(value: Tensor) -> Tensor:
+    """The tensor, copied unless its rows, over time and batch, lie at even steps."""
+    even = value.stride(-1) == 1 or value.shape[-1] == 1
+    if value.dim() == 3 and value.shape[0] > 1 and value.shape[1] > 1:
+        even = even and value.stride(0) == value.shape[1] * value.stride(1)
+    return value if even else value.contiguous()
+
+
+def row_stride(value: Tensor) -> int:
+    """Bytes from row to row."""
+    if value.dim() == 3 and value.shape[1] == 1:
+        return value.stride(0) * value.element_size()
+    return value.stride(-2) * value.element_size()
+
+
+class Layout:
+    """Where each word of a kernel's description comes from.
+
+    sources   the names of a call's tensors, in the order in which it gives their addresses
+    size      bytes of the memory that a call works in
+    """
+
+    def __init__(self, code: ScanCode, sizes: Mapping[str, int], dtype: torch.dtype, batch: int, shares: int):
+        self.code = code
+        self.sizes = sizes
+        self.dtype = dtype
+        self.item = dtype.itemsize
+        self.batch = batch
+        self.shares = shares
+        self.size = 0
+        self.sources: dict[str, int] = {NOWHERE: 0, ARENA: 1, ROWS: 2}
+        self._words: dict[str, tuple[int, int]] = {}
+        self._maps: list[tuple[int, int]] = []
+        self.carried: dict[str, tuple[int, int]] = {}
+        self._kept: list[object] = []
+        self._threads = 1
+        self._set_rows()
+        self._set_scratch()
+
+    # What is told of a call
+
+    def number(self, name: str, value: int) -> None:
+        """A word that is a number."""
+        self._words[name] = (value, 0)
+
+    def address(self, name: str, source: str, distance: int = 0) -> None:
+        """A word that is an address: so many bytes from where a tensor of the call begins."""
+        self._words[name] = (distance, self.source(source))
+
+    def source(self, name: str) -> int:
+        """The place of a tensor's address among those that a call gives."""
+        return self.sources.setdefault(name, len(self.sources))
+
+    def rows_of(self, name: str, source: str, stride: int, distance: int = 0) -> None:
+        """A buffer whose rows stand in a tensor, so many bytes apart."""
+        self.address(f"{name}.pointer", source, distance)
+        self.number(f"{name}.stride", stride)
+
+    def reserve(self, size: int) -> int:
+        """Room in the memory of a call; returns where it begins."""
+        start = self.size
+        self.size += -(-size // ALIGNMENT) * ALIGNMENT
+        return start
+
+    def _set_rows(self) -> None:
+        for name, place in places(self.batch).items():
+            self.address(name, ROWS, 8 * place)
+        self.number("shares", self.shares)
+        self.number("batch", self.batch)
+        for axis, size in self.sizes.items():
+            self.number(f"size {axis}", size)
+
+    def width(self, axis: str) -> int:
+        """The units of an axis, filled up to whole vectors."""
+        if not axis:
+            return 1
+        lanes = self.code.machine.lanes(self.code.variant.double)
+        return -(-self.sizes[axis] // lanes) * lanes
+
+    def _set_scratch(self) -> None:
+        for buffer in self.code.of_index(Index.SCRATCH):
+            stride = self.width(buffer.axis) * self.item
+            self.rows_of(buffer.name, ARENA, stride, self.reserve(self.batch * stride))
+        for buffer in self.code.of_index(Index.CARRIED):
+            stride = self.width(buffer.axis) * self.item
+            halves = self.reserve(self.batch * stride), self.reserve(self.batch * stride)
+            self.carried[buffer.name] = halves
+            self.address(f"{buffer.name}.even", ARENA, halves[0])
+            self.address(f"{buffer.name}.odd", ARENA, halves[1])
+            self.number(f"{buffer.name}.stride", stride)
+        self.barriers = self.reserve(ALIGNMENT * self.shares)
+        self.address("barriers", ARENA, self.barriers)
+
+    def set_tiles(self, counts: Iterable[int], splits: int) -> None:
+        """Find the tiles for these numbers of rows."""
+        for number, tiles in enumerate(self.code.tiles(self.sizes, counts, splits)):
+            self.number(f"tiles {number}", tiles.table.buffer_info()[0])
+
+    def set_weights(self, place: MapPlace, threads: int) -> None:
+        """Make room for the packed weights, and say where the maps stand that are packed."""
+        self._threads = threads
+        for number, (block, each) in enumerate(self.code.passes):
+            for index, segment in enumerate(each.segments):
+                length = sum(self.sizes[axis] for axis in segment.widths)
+                packed = self.reserve(self.width(block.axis) * length * len(segment.slots) * self.item)
+                self.address(weights_word(number, index), ARENA, packed)
+                for slot, products in enumerate(segment.maps):
+                    begin = 0
+                    for product, axis in zip(products, segment.widths, strict=True):
+                        source, distance, (unit, term) = place(product.args[0])
+                        units, terms = (self.sizes[each] for each in product.args[0].shape)
+                        if product.op == "transposed_product":
+                            unit, term, units, terms = term, unit, terms, units
+                        self._maps += [(distance, self.source(source)), (unit, 0), (term, 0), (units, 0), (terms, 0)]
+                        self._maps += [(packed, self.source(ARENA)), (len(segment.slots), 0), (slot, 0), (length, 0)]
+                        self._maps += [(begin, 0), (panels_of(block), 0)]
+                        begin += self.sizes[axis]
+                self._set_ranges(number, index)
+
+    def _set_ranges(self, number: int, index: int) -> None:
+        """Which terms of a product with a structure each group of columns reads."""
+        block, each = self.code.passes[number]
+        segment = each.segments[index]
+        structure, product = segment.structure, segment.maps[0][0]
+        if structure.name not in ("block_diagonal", "block_triangular"):
+            return
+        lanes = self.code.machine.lanes(self.code.variant.double)
+        units, terms = self.sizes[block.axis], self.sizes[segment.widths[0]]
+        vectors = -(-units // lanes)
+        groups = -(-vectors // panels_of(block))
+        ranges: list[int] = []
+        for group in range(groups):
+            first = group * vectors // groups * lanes
+            last = min((group + 1) * vectors // groups * lanes, units) - 1
+            ranges += _terms(structure, product.op == "transposed_product", first, last, units, terms)
+        table = np.array(ranges, dtype=np.int64)
+        self._kept.append(table)
+        self.number(ranges_word(number, index), int(table.ctypes.data))
+
+    # A call
+
+    def finish(self) -> None:
+        """Nothing more is added."""
+        words = [self._words[name] for name in self.code.words]
+        self._distances = np.array([distance for distance, _ in words], dtype=np.int64)
+        self._origins = np.array([origin for _, origin in words], dtype=np.intp)
+        self._map_distances = np.array([distance for distance, _ in self._maps], dtype=np.int64)
+        self._map_origins = np.array([origin for _, origin in self._maps], dtype=np.intp)
+        places = {name: index for index, name in enumerate(self.code.words)}
+        self._start, self._stop = places["start"], places["stop"]
+        self._lowest = places.get("kept lowest", -1)
+
+    def launches(self, tensors: Mapping[str, Tensor], arena: int, rows: int) -> Launches:
+        """The kernel for one call, its weights packed."""
+        bases = [0, arena, rows]
+        for name in list(self.sources)[3:]:
+            bases.append(tensors[name].data_ptr())
+        addresses = np.array(bases, dtype=np.int64)
+        if self._maps:
+            fields = self._map_distances + addresses[self._map_origins]
+            words = np.array([len(self._maps) // PACKED_WORDS, fields.ctypes.data], dtype=np.int64)
+            packer = Packer(self.code.variant.double, self.code.machine)
+            run(packer.address(), words.ctypes.data, self._threads)
+        return Launches(self, self._distances + addresses[self._origins])
+
+
+class Launches:
+    """A kernel with the words of one call."""
+
+    def __init__(self, layout: Layout, words: Words):
+        self.layout = layout
+        self.words = words
+        self.place = int(words.ctypes.data)
+
+    def run(self, start: int, stop: int, threads: int, lowest: int = 0) -> None:
+        """Run the steps from `start` to below `stop`; what is kept of them begins at the place `lowest`."""
+        layout, words = self.layout, self.words
+        words[layout._start], words[layout._stop] = start, stop
+        if layout._lowest >= 0:
+            words[layout._lowest] = lowest
+        run(layout.code.address, self.place, threads)
+
+
+def _terms(structure: Structure, transposed: bool, first: int, last: int, units: int, terms: int) -> Sequence[int]:
+    """The terms that the units from `first` to `last` read."""
+    if structure.name == "block_diagonal":
+        heads = structure.number()
+        own, other = units // heads, terms // heads
+        return first // own * other, (last // own + 1) * other
+    width = units // len(structure.periods())
+    return (0, (last // width + 1) * width) if transposed else (first // width * width, terms)

@@ -1,0 +1,159 @@
+"""A forward scan of calls of one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from unrolled.backends import Call, Result
+from unrolled.backends.llvm.arena import Arena, arena
+from unrolled.backends.llvm.forward import TABLE, Forward
+from unrolled.backends.llvm.layout import Layout
+from unrolled.backends.llvm.leaves import Leaves
+from unrolled.backends.llvm.rows import Rows
+from unrolled.backends.llvm.scan_code import ScanCode
+from unrolled.backends.llvm.schedule import Schedule
+from unrolled.backends.llvm.work import Buffer, Index
+from unrolled.backends.maps import MAPS
+from unrolled.ir.graph import Node
+from unrolled.ir.plan import Plan
+from unrolled.ir.structure import DENSE
+
+
+class ForwardRun:
+    """All that calls of one shape share."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        forward: Forward,
+        code: ScanCode,
+        modes: Mapping[str, str],
+        sizes: Mapping[str, int],
+        schedule: Schedule,
+        call: Call,
+        rows: Rows,
+        counts: set[int],
+        splits: int,
+    ):
+        self.plan, self.forward, self.modes, self.schedule = plan, forward, modes, schedule
+        self.sizes = sizes
+        self.threads = schedule.shares * schedule.members
+        layout = self.layout = Layout(code, sizes, call.states[0].dtype, rows.batch, rows.shares)
+        self.leaves = Leaves(plan, layout, call, forward.once)
+        self.names = [name for name, _ in plan.program.states]
+        for buffer in (*forward.outputs, *forward.saved):
+            layout.rows_of(buffer.name, buffer.name, self._units(buffer) * layout.item)
+        for name, buffer in forward.states.items():
+            if buffer.index is Index.STEP:
+                layout.rows_of(f"state {name}", buffer.name, self._units(buffer) * layout.item)
+        self._set_outside()
+        layout.number("delta", rows.delta)
+        layout.number("members", schedule.members)
+        layout.set_tiles(counts, splits)
+        layout.set_weights(self.leaves.place, self.threads)
+        layout.number("start", 0)
+        layout.number("stop", 0)
+        layout.finish()
+
+    def _units(self, buffer: Buffer) -> int:
+        return self.sizes[buffer.axis] if buffer.axis else 1
+
+    def _set_outside(self) -> None:
+        item = self.layout.item
+        for name, products in self.forward.outside.items():
+            dense = [node for node in products if node.args[0]["structure"] == DENSE]
+            width = sum(self.sizes[node.shape[0]] for node in dense)
+            column = 0
+            for number, node in enumerate(products):
+                units = self.sizes[node.shape[0]]
+                if node in dense:
+                    self.layout.rows_of(f"product {name} {number}", f"products {name}", width * item, column * item)
+                    column += units
+                else:
+                    self.layout.rows_of(f"product {name} {number}", f"product {name} {number}", units * item)
+
+    def _outside(self, call: Call) -> dict[str, Tensor]:
+        """The products that are not taken in the loop; for one-hot vectors the tables of what they may be."""
+        found = {}
+        inputs = dict(zip((name for name, _ in self.plan.program.inputs), call.sequences, strict=True))
+        for name, products in self.forward.outside.items():
+            value, table = inputs[name], self.modes[name] == TABLE
+            dense = [node for node in products if node.args[0]["structure"] == DENSE]
+            if dense:
+                stacked = self.leaves.stacked([node.args[0] for node in dense], call)
+                flat = None if table else value.reshape(-1, value.shape[-1])
+                found[f"products {name}"] = stacked.mT.contiguous() if flat is None else torch.mm(flat, stacked.mT)
+            for number, node in enumerate(products):
+                if node not in dense:
+                    found[f"product {name} {number}"] = self._structured(node, value, call, table=table)
+        return found
+
+    def _structured(self, node: Node, value: Tensor, call: Call, *, table: bool) -> Tensor:
+        structure = node.args[0]["structure"]
+        if table:
+            value = torch.eye(self.sizes[node.args[1].shape[0]], dtype=self.layout.dtype)
+        entries = call.parameters[self.leaves.groups[node.args[0].symbol][0]]
+        return MAPS[structure.name].product(structure, entries, value, "").contiguous()
+
+    def run(self, call: Call, rows: Rows) -> Result:
+        """Run a call."""
+        forward, layout, dtype = self.forward, self.layout, self.layout.dtype
+        empty = torch.zeros if rows.ragged else torch.empty
+        made = {
+            buffer.name: empty(rows.time, rows.batch, self._units(buffer), dtype=dtype)
+            for buffer in (*forward.outputs, *forward.saved)
+        }
+        tensors = self.leaves.tensors(call) | self._outside(call) | made
+        with arena(layout.size) as memory:
+            self._begin(memory, call, rows)
+            launches = layout.launches(tensors, memory.address, int(rows.block.ctypes.data))
+            launches.run(0, rows.longest, self.threads)
+            finals = [
+                self._last(made[buffer.name], initial, rows)
+                if buffer.index is Index.STEP
+                else self._last_carried(self._halves(memory, buffer), rows)
+                for buffer, initial in zip(forward.states.values(), call.states, strict=True)
+            ]
+        outputs = [made[buffer.name] for buffer in forward.outputs]
+        return Result(outputs, finals, [made[buffer.name] for buffer in forward.saved])
+
+    def _halves(self, memory: Arena, buffer: Buffer) -> tuple[Tensor, Tensor]:
+        layout, units = self.layout, self._units(buffer)
+        shape = (layout.batch, layout.width(buffer.axis))
+        even, odd = (memory.tensor(place, shape, layout.dtype)[:, :units] for place in layout.carried[buffer.name])
+        return even, odd
+
+    def _begin(self, memory: Arena, call: Call, rows: Rows) -> None:
+        memory.tensor(self.layout.barriers, (8 * rows.shares,), torch.int64).zero_()
+        for buffer, initial in zip(self.forward.states.values(), call.states, strict=True):
+            if buffer.index is Index.CARRIED:
+                even, odd = self._halves(memory, buffer)
+                if rows.ragged:
+                    initial = initial[torch.from_numpy(rows.order)]
+                    odd.copy_(initial)
+                even.copy_(initial)
+
+    @staticmethod
+    def _last(values: Tensor, initial: Tensor, rows: Rows) -> Tensor:
+        """The final values of a state whose values stand in a sequence."""
+        if not rows.ragged:
+            return (values[0] if rows.reverse else values[-1]).clone()
+        order, lengths = torch.from_numpy(rows.order), torch.from_numpy(rows.lengths)
+        last = torch.from_numpy(rows.first) + (lengths - 1) * rows.delta
+        found = torch.where((lengths > 0)[:, None], values.flatten(0, 1)[last.clamp(min=0)], initial[order])
+        result = torch.empty_like(found)
+        result[order] = found
+        return result
+
+    @staticmethod
+    def _last_carried(halves: tuple[Tensor, Tensor], rows: Rows) -> Tensor:
+        """The final values of a state that is carried in two buffers in turn."""
+        if not rows.ragged:
+            return halves[rows.time % 2].clone(memory_format=torch.contiguous_format)
+        odd = torch.from_numpy(rows.lengths % 2 == 1)[:, None]
+        result = torch.empty_like(halves[0], memory_format=torch.contiguous_format)
+        result[torch.from_numpy(rows.order)] = torch.where(odd, halves[1], halves[0])
+        return result
