@@ -66,13 +66,16 @@ def test_the_demonstration_has_three_acts_and_its_numbers_agree(terminal: bool) 
     ours = re.search(r"duet, the cell above +([0-9.]+)", third)
     assert ours is not None
     marks = re.findall(r"  (lzma[a-z,\- ]+|interpolated[A-Za-z,\- ]+?)  +([0-9.]+) +([+-][0-9.]+) (.+)", third)
-    assert len(marks) == 3
+    assert len(marks) == 4
     for _, bits, difference, verdict in marks:
         assert float(ours[1]) - float(bits) == pytest.approx(float(difference), abs=0.0016)
         assert (verdict.strip() == "beaten") == (float(difference) < 0)
     assert [float(bits) for _, bits, _, _ in marks] == sorted((float(bits) for _, bits, _, _ in marks), reverse=True)
     assert math.log2(100) > float(ours[1]) > 1
 
+    pace = re.search(r"read ([0-9,]+) characters/s; with torch.nn.LSTM in the cell's place.*? ([0-9,]+)\.", third, re.S)
+    assert pace is not None
+    assert all(int(number.replace(",", "")) > 1000 for number in pace.groups())
     assert demo.PROMPT in third
     listed = third[third.index("likeliest next characters") :]
     probabilities = [float(found) for found in re.findall(r"([0-9.]+)%", listed)]

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from unrolled.cli import app
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/language.md", "docs/language-model.md"]
+DOCUMENTS = ["README.md", "docs/engine.md", "docs/language.md", "docs/language-model.md"]
 
 
 def blocks(document, language):

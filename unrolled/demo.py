@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import lzma
 import platform
+import statistics
 import time
+from collections.abc import Callable
 from importlib import import_module
 
 import torch
 from rich.console import Console
 from rich.text import Text
+from torch import Tensor, nn
 
 from unrolled.ir.gradient import gradient_text
 from unrolled.ir.summary import summary
 from unrolled.language import U, W, b, cell, sigmoid, tanh
-from unrolled.models.ngram import WittenBell
+from unrolled.models.ngram import KneserNey, WittenBell
+from unrolled.models.one_to_many import LanguageModel
+from unrolled.options import LanguageModelOptions, WindowOptions
 from unrolled.tasks import LanguageModelRun
 from unrolled.training import train
 from unrolled.training.progress import bar
 
 MINUTES = 2.5
+RACE_TURNS = 40
 HELD_OUT = 0.1
 SHORTEST_DROPPED = 40
 PROMPT = "The value of the "
@@ -67,6 +73,7 @@ def demo(minutes: float = MINUTES, console: Console | None = None) -> None:
     _title(console, "3. What it has learned")
     cut = int(len(text) * (1 - HELD_OUT))
     _compare(console, run, text[:cut], text[cut:])
+    _race(console, text)
     _speak(console, run)
     console.print(f"\n{time.perf_counter() - start:.0f} s in all. Your own text:\n")
     console.print("    unrolled train language-model FILE --cell lstm --out runs/mine", highlight=False)
@@ -98,6 +105,7 @@ def _compare(console: Console, run: LanguageModelRun, known: str, held_out: str)
     rows = [
         ("lzma, the held-out text alone", _lzma_bits("", held_out)),
         ("interpolated Witten-Bell, five characters of context", WittenBell(known).bits(held_out)),
+        ("interpolated Kneser-Ney, five characters of context", KneserNey(known).bits(held_out)),
         ("lzma, given the training text", _lzma_bits(known, held_out)),
     ]
     console.print("bits per character of the held-out text, less is better\n")
@@ -115,6 +123,50 @@ def _lzma_bits(known: str, text: str) -> float:
         return len(lzma.compress(content.encode(), format=lzma.FORMAT_RAW, filters=filters))
 
     return 8 * (size(known + text) - (size(known) if known else 0)) / len(text)
+
+
+class _Plain(nn.Module):
+    """The same network as one writes it with torch.nn, whose LSTM has as many products as the cell above."""
+
+    def __init__(self, symbols: int, hidden_size: int):
+        super().__init__()
+        self.symbols = symbols
+        self.layers = nn.LSTM(symbols, hidden_size)
+        self.head = nn.Linear(hidden_size, symbols)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores of the next symbol at every step."""
+        y, _ = self.layers(nn.functional.one_hot(x, self.symbols).float())
+        return torch.as_tensor(self.head(y))
+
+
+def _race(console: Console, text: str) -> None:
+    """Steps of training in turns, and what each network reads in a second."""
+    settings = LanguageModelOptions(), WindowOptions()
+    hidden_size, window, rows = settings[0].hidden_size, settings[1].window, settings[1].batch_size
+    symbols = sorted(set(text))
+    numbers = torch.tensor([symbols.index(character) for character in text[: (window + 1) * rows]])
+    x = numbers.view(rows, window + 1).T.contiguous()
+    own = LanguageModel(duet, len(symbols), hidden_size)
+    contenders: list[tuple[nn.Module, Callable[[], Tensor]]] = []
+    plain = _Plain(len(symbols), hidden_size)
+    for network, scores in ((own, lambda: own(x[:-1])[0]), (plain, lambda: plain(x[:-1]))):
+        contenders.append((network, scores))
+    times: list[list[float]] = [[], []]
+    for turn in range(RACE_TURNS):
+        for (network, scores), taken in zip(contenders, times, strict=True):
+            begin = time.perf_counter()
+            loss = nn.functional.cross_entropy(scores().flatten(0, 1), x[1:].flatten())
+            network.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            if turn >= RACE_TURNS // 4:
+                taken.append(time.perf_counter() - begin)
+    ours, theirs = (window * rows / statistics.median(taken) for taken in times)
+    console.print(
+        f"\nForward and backward read {ours:,.0f} characters/s; with torch.nn.LSTM in the cell's place, which has as "
+        f"many products, {theirs:,.0f}.",
+        soft_wrap=True,
+    )
 
 
 def _speak(console: Console, run: LanguageModelRun) -> None:

@@ -27,6 +27,10 @@ class MissingExtraError(UnrolledError, ImportError):
     """An optional library is not installed; names the extra that brings it."""
 
 
+class BackendWarning(UserWarning):
+    """The engine that is meant for this machine cannot run, and a slower one takes its place."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where in a cell's source an error stands: its line and the columns to underline."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import logging
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
 from tests.cells.texts import MINE, MISFIT
 from tests.cli.processes import MAIN, in_process
+from unrolled.cells import get
 from unrolled.cli import main
+from unrolled.errors import BackendWarning
+from unrolled.language import Cell
 
 
 def test_an_error_is_the_class_and_the_message_with_its_marks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,6 +36,22 @@ def test_debug_shows_the_traceback_wherever_it_stands(arguments: list[str], caps
     err = capsys.readouterr().err
     assert "Traceback" in err
     assert "Did you mean lstm?" in err
+
+
+@pytest.mark.parametrize("arguments", [["--debug"], []], ids=["debug", "plain"])
+def test_debug_shows_what_is_logged_and_warnings_are_one_line_always(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def saying(_: str) -> Cell:
+        logging.getLogger("unrolled.llvm").debug("forward kernel: compiled in %.3f s", 0.02)
+        warnings.warn("backend llvm does not run here", BackendWarning, stacklevel=1)
+        return get("elman")
+
+    monkeypatch.setattr("unrolled.cells.resolve", saying)
+    for _ in range(2):
+        assert main(["show", "elman", *arguments]) == 0
+        logged = "unrolled.llvm: forward kernel: compiled in 0.020 s\n" if arguments else ""
+        assert capsys.readouterr().err == logged + "BackendWarning: backend llvm does not run here\n"
 
 
 @pytest.mark.parametrize(

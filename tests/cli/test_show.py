@@ -1,7 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from tests.cells.texts import MINE
+from tests.cli.processes import in_process
+from unrolled.backends.llvm import machine
+from unrolled.backends.llvm.machine import unavailable
 from unrolled.cells import all_cells, get
 from unrolled.cli import main
 from unrolled.language import parse
@@ -31,3 +37,65 @@ def test_several_stages_are_printed_in_the_order_of_the_arrow(capsys: pytest.Cap
     main(["show", "lstm", "--plan", "--equations"])
     out = capsys.readouterr().out
     assert out.index("def lstm") < out.index("stage 1")
+
+
+needs_code = pytest.mark.skipif(unavailable() != "", reason=unavailable())
+
+
+@needs_code
+@pytest.mark.parametrize("name", all_cells())
+def test_every_cell_shows_its_code(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", name, "--llvm"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("; the forward kernel of inference: float32")
+    assert "; a tile of" in out
+    assert "the backward kernel" not in out
+    assert main(["show", name, "--llvm", "--train"]) == 0
+    out = capsys.readouterr().out
+    assert out.index("; the forward kernel of training") < out.index("; the backward kernel")
+
+
+@needs_code
+def test_the_code_has_the_names_of_the_equations(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["show", "lstm", "--llvm"])
+    out = capsys.readouterr().out
+    for name in ("i", "f", "g", "o", "c", "h", '"size hidden"', "b.f"):
+        assert f"%{name} = " in out, name
+
+
+@needs_code
+def test_assembly_says_what_the_words_of_a_call_are(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lstm", "--asm"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith(("# the forward kernel of inference", "// the forward kernel of inference"))
+    assert "  size hidden\n" in out
+    assert "kernel:" in out
+
+
+@needs_code
+def test_code_is_shown_of_a_file_of_equations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text(MINE, encoding="utf-8")
+    assert main(["show", str(tmp_path / "mine.txt"), "--asm"]) == 0
+    assert "kernel:" in capsys.readouterr().out
+
+
+@needs_code
+def test_code_is_shown_without_torch() -> None:
+    shown = in_process("show", "lstm", "--llvm")
+    assert shown.returncode == 0
+    assert b"torch" not in shown.stderr
+
+
+def test_where_there_is_no_code_the_reason_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(machine, "_unavailable", lambda: "llvmlite cannot be loaded (there is none)")
+    assert main(["show", "lstm", "--llvm"]) == 1
+    assert capsys.readouterr().err == (
+        "UnrolledError: there is no code to show: llvmlite cannot be loaded (there is none)\n"
+    )
+
+
+def test_train_says_which_code_and_goes_with_code_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lstm", "--train"]) == 2
+    assert "--llvm or --asm" in capsys.readouterr().err

@@ -127,9 +127,8 @@ def batch_for(
     def width(shape: tuple[str, ...]) -> int:
         return layer.sizes[shape[0]] if shape else 1
 
-    lengths = torch.tensor([max(0, time - 2), 0, time, 1, time][:batch], dtype=torch.int64) if ragged else None
-    if lengths is not None:
-        lengths = lengths.clamp(max=time)
+    unequal = torch.tensor([max(0, time - 2), 0, time, 1, time]).clamp(max=time)
+    lengths = unequal[torch.arange(batch) % 5] if ragged else None
     return Batch(
         torch.randn(time, batch, layer.input_size, **like),
         {
@@ -158,13 +157,13 @@ def gradients(
     layer: Recurrent, given: Batch, cotangents: Iterable[Tensor] | None = None
 ) -> tuple[list[Tensor], list[Tensor]]:
     """The results, and the gradients of inputs, states and parameters; zeros where nothing depends on them."""
-    flat = [tensor.detach().clone().requires_grad_() for tensor in given.flat]
+    flat = [tensor.detach().clone().requires_grad_(tensor.is_floating_point()) for tensor in given.flat]
     parameters = {name: value.detach().clone().requires_grad_() for name, value in layer.named_parameters()}
     results = run(layer, given.with_flat(flat), parameters)
     if cotangents is None:
         random = torch.Generator().manual_seed(7)
         cotangents = [torch.randn(r.shape, dtype=r.dtype, generator=random) for r in results]
-    wanted = [*flat, *parameters.values()]
+    wanted = [tensor for tensor in (*flat, *parameters.values()) if tensor.requires_grad]
     pairs = [(r, c) for r, c in zip(results, cotangents, strict=True) if r.requires_grad]
     found = torch.autograd.grad([r for r, _ in pairs], wanted, [c for _, c in pairs], allow_unused=True)
     zeros = [torch.zeros_like(value) if g is None else g for value, g in zip(wanted, found, strict=True)]

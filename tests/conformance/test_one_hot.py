@@ -18,7 +18,6 @@ NOT_ONE_HOT = ["average", "mogrifier-lstm", "qrnn"]
 ONE_HOT = [name for name in CELLS if name not in NOT_ONE_HOT]
 
 
-@pytest.mark.parametrize("backend", ["", "reference"], ids=["plan", "reference"])
 @pytest.mark.parametrize("ragged", [False, True], ids=["full", "ragged"])
 @pytest.mark.parametrize("name", ONE_HOT)
 def test_whole_numbers_are_one_hot_vectors_bit_for_bit(name: str, ragged: bool, backend: str) -> None:
@@ -75,7 +74,6 @@ def shapes() -> Iterator[Shapes]:
 
 
 @pytest.mark.parametrize("name", ["lstm", "mut1", "min-gru"])
-@pytest.mark.parametrize("backend", ["", "reference"], ids=["plan", "reference"])
 def test_no_one_hot_vector_is_ever_made(name: str, backend: str, shapes: Shapes) -> None:
     vocabulary = 20_000
     layer = Recurrent(CELLS[name], vocabulary, 2, init={"W": "normal"}, backend=backend)

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from tests.conformance.networks import NAMES, Batch, assert_close, batch_for, gradients, layer_of, run
 
-BACKENDS = pytest.mark.parametrize("backend", ["", "reference"], ids=["plan", "reference"])
 DIRECTIONS = pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 POISON = {"nan": float("nan"), "inf": float("inf")}
 
@@ -43,7 +42,6 @@ def poisoned(given: Batch, value: float) -> Batch:
     )
 
 
-@BACKENDS
 @DIRECTIONS
 @pytest.mark.parametrize("poison", POISON)
 @pytest.mark.parametrize("name", NAMES)
@@ -95,7 +93,6 @@ def test_second_gradients_are_finite_and_the_same_whatever_the_padding_holds(nam
     assert_close(found[1], found[0], 1e-12)
 
 
-@BACKENDS
 @pytest.mark.parametrize("name", NAMES)
 def test_a_row_of_length_0_returns_its_initial_state_and_has_no_gradient(name: str, backend: str) -> None:
     layer = layer_of(name, backend=backend)
@@ -142,7 +139,6 @@ def segments(resets: Sequence[bool], length: int) -> list[slice]:
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], length], strict=True)]
 
 
-@BACKENDS
 @DIRECTIONS
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "clockwork"])
 def test_resets_are_segments_run_apart(name: str, reverse: bool, backend: str) -> None:

@@ -8,8 +8,6 @@ import torch
 from tests.conformance.networks import NAMES, Batch, assert_close, batch_for, gradients, layer_of, run
 from unrolled.layers import Recurrent
 
-BACKENDS = pytest.mark.parametrize("backend", ["", "reference"], ids=["plan", "reference"])
-
 
 def in_windows(layer: Recurrent, given: Batch, window: int) -> list[torch.Tensor]:
     """The results of calls of `window` steps, each given the whole state of the one before, the clock too."""
@@ -24,7 +22,6 @@ def in_windows(layer: Recurrent, given: Batch, window: int) -> list[torch.Tensor
     return [torch.cat(outputs), *state[: len(given.state)], *joined]
 
 
-@BACKENDS
 @pytest.mark.parametrize("window", [1, 3], ids=["step-by-step", "windows-of-3"])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_scan_is_a_loop_of_steps(name: str, window: int, backend: str) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from unrolled.cache import cache_folder
 from unrolled.data import stream as module
 from unrolled.data.corpus import Corpus, corpus
 from unrolled.data.numbering import Numbering
-from unrolled.data.stream import SideBySide, Stream, cache_folder, stream
+from unrolled.data.stream import SideBySide, Stream, stream
 from unrolled.data.units import UNITS
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UnrolledError

@@ -1,4 +1,4 @@
-"""A generator of well-formed cells as text, for hypothesis: every operation, map and structure, one to three states.
+"""A generator of well-formed cells as text, for hypothesis: every operation, map and structure, one to four states.
 
 Values stay of ordinary size (logarithms, roots and quotients are kept from their poles), so that backends can be held
 against each other on them. At sizes divisible by six every structure and `repeat` fits.
@@ -21,13 +21,16 @@ class _Writer:
 
     def __init__(self, draw: st.DrawFn):
         self.draw = draw
-        self.states = ("h", "c", "n")[: draw(st.integers(1, 3))]
+        self.states = ("h", "c", "n", "m")[: draw(st.integers(1, 4))]
         self.below = draw(st.booleans())
         self.interval = draw(st.booleans())
         self.chunk = draw(st.booleans())
+        self.level = draw(st.booleans())  # a state of one number
+        self.short = self.chunk and draw(st.booleans())  # a state on the shorter axis
         self.alpha = draw(st.booleans())
         self.vectors = [*self.states, *(["below"] if self.below else [])]
         self.scalars = [*(["dt"] if self.interval else []), *(["alpha"] if self.alpha else [])]
+        self.scalars += ["level"] if self.level else []
         self.structures: dict[str, str] = {}
         self.axes: dict[str, str] = {}
         self.symbols = 0
@@ -73,7 +76,10 @@ class _Writer:
             return self.choose(self.vectors)
         kind = self.draw(st.integers(0, 17))
         if kind == 0:
-            return f"{self.symbol('W')} @ x"
+            symbol = self.symbol("W")
+            if self.draw(st.integers(0, 3)) == 0:
+                self.structures[symbol] = "low_rank(2)"
+            return f"{symbol} @ x"
         if kind == 1:
             return self.recurrent(depth)
         if kind == 2:
@@ -128,6 +134,11 @@ class _Writer:
         if self.chunk:
             self.axes["V.spread"] = "chunk"
             lines.append("q = q * repeat(sigmoid(V.spread @ q))")
+        if self.short:
+            self.axes["V.gathered"] = "chunk"
+            lines += ["q = q + repeat(short)", "short_next = tanh(V.gathered @ q) - 0.5 * short"]
+        if self.level:
+            lines.append(f"level_next = 0.5 * level + tanh({self.number()})")
         lines += [f"{name}_old = {name}" for name in self.states]
         lines += [f"{name}_next = tanh({self.vector(2)}) + 0.5 * {name}_old * q" for name in self.states]
         body = "\n".join(f"    {line}" for line in [*self._used_states(), *lines])
@@ -138,10 +149,13 @@ class _Writer:
         return [f"{name}_read = 0.5 * {name}" for name in self.states]
 
     def _returned(self) -> str:
-        return ", ".join(f"{name}_next + {name}_read" for name in self.states)
+        more = [*(["level_next"] if self.level else []), *(["short_next"] if self.short else [])]
+        return ", ".join([*(f"{name}_next + {name}_read" for name in self.states), *more])
 
     def _signature(self) -> str:
         parts = ["x", *self.states]
+        parts += ["level: State[()]"] if self.level else []
+        parts += ["short: State['chunk']"] if self.short else []
         parts += ["below: Input['hidden']"] if self.below else []
         parts += ["dt: Input[()]"] if self.interval else []
         keywords = [*(["chunk=3"] if self.chunk else []), *(["alpha=0.75"] if self.alpha else [])]
@@ -152,7 +166,8 @@ class _Writer:
         if self.draw(st.booleans()):
             options.append(f"initial={{{self.choose(self.states)!r}: 0.5}}")
         if self.draw(st.booleans()):
-            options.append("init={'W.first': 'orthogonal', 'U': 0.25}" if self.structures else "init={'W': 0.5}")
+            recurrent = any(symbol[0] == "U" for symbol in self.structures)
+            options.append("init={'W.first': 'orthogonal', 'U': 0.25}" if recurrent else "init={'W': 0.5}")
         if self.axes:
             options.append(f"axes={self.axes!r}")
         if self.structures:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
 
-from unrolled.models.ngram import WittenBell
+from unrolled.models.ngram import KneserNey, WittenBell
 
 
 def direct(text: str, order: int, context: str, character: str) -> Fraction:
@@ -46,8 +47,45 @@ def test_every_probability_is_that_of_the_definition(order: int) -> None:
 @pytest.mark.parametrize("context", ["", "a", "abra", "cadab", "zzzzz", "brazz"])
 def test_probabilities_sum_to_one_over_the_vocabulary_and_the_unknown(context: str) -> None:
     text = "abracadabra, a bar and a cab"
-    model = WittenBell(text)
-    assert math.fsum(model.probability(context, character) for character in [*set(text), "unknown"]) == pytest.approx(1)
+    for model in (WittenBell(text), KneserNey(text), KneserNey(text, order=0)):
+        total = math.fsum(model.probability(context, character) for character in [*set(text), "unknown"])
+        assert total == pytest.approx(1)
+
+
+def direct_kneser_ney(text: str, order: int, context: str, character: str) -> float:
+    """The definition: counts of the longest contexts, below them in how many longer ones a character was seen."""
+    padded = "^" * order + text
+    longest = Counter(padded[at - order : at + 1] for at in range(order, len(padded)))
+    counts = {order: longest}
+    for length in range(order - 1, -1, -1):
+        counts[length] = Counter(gram[1:] for gram in counts[length + 1])
+    context = ("^" * order + context)[len(context) :] if order else ""
+    probability = 1 / (len(set(text)) + 1)
+    for length in range(order + 1):
+        kinds = Counter(counts[length].values())
+        share = kinds[1] / (kinds[1] + 2 * kinds[2]) if kinds[1] else 0.0
+        amounts = [
+            min(max(n - (n + 1) * share * (kinds[n + 1] / kinds[n] if kinds[n] else 0.0), 0.0), n) for n in (1, 2, 3)
+        ]
+        tail = context[order - length :]
+        after = {gram[-1]: count for gram, count in counts[length].items() if gram[:-1] == tail}
+        if not after:
+            break
+        total = sum(after.values())
+        taken = {letter: amounts[min(count, 3) - 1] for letter, count in after.items()}
+        own = (after.get(character, 0) - taken.get(character, 0.0)) / total
+        probability = own + sum(taken.values()) / total * probability
+    return probability
+
+
+@pytest.mark.parametrize("order", [0, 1, 2, 3, 5])
+def test_every_probability_of_kneser_ney_is_that_of_the_definition(order: int) -> None:
+    text = "abracadabra, a bar and a cab; barbara"
+    model = KneserNey(text, order)
+    for context in ("", "a", "ra", "abra", "cada", "a ca", "zebra", "bra, a b"):
+        for character in sorted(set(text) | {"z"}):
+            expected = direct_kneser_ney(text, order, context, character)
+            assert model.probability(context, character) == pytest.approx(expected, rel=1e-12)
 
 
 def test_bits_are_the_mean_over_every_character() -> None:
@@ -63,3 +101,4 @@ def test_more_context_tells_more_of_real_text(data: Path) -> None:
     bits = [WittenBell(known, order).bits(held_out) for order in (0, 1, 3)]
     assert bits == sorted(bits, reverse=True)
     assert bits[0] == pytest.approx(4.8, abs=0.2)
+    assert KneserNey(known, 3).bits(held_out) < bits[2]

@@ -27,9 +27,9 @@ def arguments(name: str, **options: Any) -> tuple[Recurrent, tuple[Any, ...]]:
         list(layer.cell.program.scalars.values()), [layer.sizes[axis] for axis in plan.axes], given.lengths,
         given.resets, None if given.clock is None else torch.tensor(given.clock), reverse,
     )  # fmt: skip
-    fields = ("sequences", "rows", "states", "restarts", "parameters", "scalars", "sizes", "lengths", "resets", "clock",
-              "reverse", "precision")  # fmt: skip
-    return layer, (plan.key, *(getattr(call, field) for field in fields), "reference")
+    ways = ([call.clock], [call.reverse], [call.precision])
+    rest = (call.scalars, call.sizes, *ways, call.lengths, call.resets, "reference")
+    return layer, ([plan.key], *call.lists, *rest)
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["inference", "training"])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
-
-from unrolled.errors import UsageError, did_you_mean
+from unrolled.errors import BackendWarning, UsageError, did_you_mean
 from unrolled.ir.plan import Plan
+
+# A stream runs in a process without torch.
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class Call:
     clock: Tensor | None = None
     reverse: bool = False
     precision: str = ""
+
+    @property
+    def lists(self) -> tuple[Sequence[Tensor], ...]:
+        """The tensors that may want gradients."""
+        return (self.sequences, self.rows, self.states, self.restarts, self.parameters)
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,22 @@ class Gradients:
     parameters: list[Tensor | None]
 
     @property
-    def wanted(self) -> list[Tensor]:
-        """Those that there are, in the order of the lists."""
-        lists = (self.sequences, self.rows, self.states, self.restarts, self.parameters)
-        return [tensor for tensors in lists for tensor in tensors if tensor is not None]
+    def lists(self) -> tuple[list[Tensor | None], ...]:
+        """All of them."""
+        return (self.sequences, self.rows, self.states, self.restarts, self.parameters)
+
+
+class Ran(NamedTuple):
+    """A scan that ran, and the cotangents that arrive for it: what its backward scan is given.
+
+    wanted   whether the gradient is, for each of the call's tensors in the order of its lists
+    """
+
+    call: Call
+    outputs: Sequence[Tensor]
+    saved: Sequence[Tensor]
+    d: Cotangents
+    wanted: Sequence[bool]
 
 
 class Kernel(Protocol):
@@ -105,6 +125,12 @@ class Backend(Protocol):
     def compile(self, plan: Plan) -> Kernel:
         """The kernel of a plan, from the process-wide cache."""
 
+    def forward(self, group: Sequence[tuple[Plan, Call]], train: bool) -> list[Result]:
+        """Run scans that do not wait for one another, side by side where that is faster."""
+
+    def backward(self, group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
+        """Their backward scans, likewise."""
+
 
 def backends() -> dict[str, Backend]:
     """The engines by name, the fastest first."""
@@ -117,6 +143,7 @@ def backends() -> dict[str, Backend]:
 def choose(device: torch.device, name: str = "") -> Backend:
     """The backend called `name`, or by UNROLLED_BACKEND, or the fastest that runs on the device.
 
+    Warns    BackendWarning, once for each reason, where a faster one that is meant for the device does not run
     Raises   UsageError for an unknown name, or for one that does not run there, with the reason
     """
     known = backends()
@@ -128,4 +155,19 @@ def choose(device: torch.device, name: str = "") -> Backend:
         if reason:
             raise UsageError(f"backend {name} does not run on {device}: {reason}")
         return known[name]
-    return next(backend for backend in known.values() if not backend.available(device))
+    reasons = {other: backend.available(device) for other, backend in known.items()}
+    chosen = next(other for other, reason in reasons.items() if not reason)
+    for other, reason in reasons.items():
+        # On other devices an engine for the CPU is not missed.
+        if reason and device.type == "cpu":
+            _say_once(f"backend {other} does not run here, so {chosen}, which is slower, takes its place: {reason}")
+    return known[chosen]
+
+
+_said: set[str] = set()
+
+
+def _say_once(text: str) -> None:
+    if text not in _said:
+        _said.add(text)
+        warnings.warn(text, BackendWarning, stacklevel=3)

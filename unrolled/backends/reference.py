@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from unrolled.backends import Call, Cotangents, Gradients, Result
+from unrolled.backends import Call, Cotangents, Gradients, Ran, Result
 from unrolled.backends.environment import Environment, Instruction, Values, columns_of, histories_of
 from unrolled.backends.reverse import Reverse, restore
 from unrolled.ir.graph import Node, reachable
@@ -30,6 +30,14 @@ class ReferenceBackend:
     def compile(self, plan: Plan) -> Interpreter:
         """Nothing to compile: the plan is read as it stands."""
         return Interpreter(plan)
+
+    def forward(self, group: Sequence[tuple[Plan, Call]], train: bool) -> list[Result]:
+        """One after the other."""
+        return [Interpreter(plan).forward(call, train) for plan, call in group]
+
+    def backward(self, group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
+        """One after the other."""
+        return [Interpreter(plan).backward(*ran) for plan, ran in group]
 
 
 class Interpreter:

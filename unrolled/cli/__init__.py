@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Annotated
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 
 from unrolled.cli import cells, models
-from unrolled.errors import CellError, UnrolledError, UsageError
+from unrolled.errors import BackendWarning, CellError, UnrolledError, UsageError
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
 
@@ -32,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given, debug = _without_debug(list(sys.argv[1:] if arguments is None else arguments))
     _write_any_text()
     try:
-        code = _run(given)
+        with _messages(debug):
+            code = _run(given)
         sys.stdout.flush()
     except UnrolledError as error:
         print(traceback.format_exc() if debug else _message(error), file=sys.stderr)
@@ -61,6 +65,32 @@ def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != "--debug"]
     return kept + arguments[end:], len(kept) < end
+
+
+@contextmanager
+def _messages(debug: bool) -> Iterator[None]:
+    """Warnings of the package as one line, and with `debug` what it logs, on standard error."""
+    log, handler = logging.getLogger("unrolled"), logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    level = log.level
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+            if issubclass(category, BackendWarning):
+                print(f"{category.__name__}: {message}", file=sys.stderr)
+            else:
+                shown(message, category, *place, **more)
+
+        warnings.showwarning = show
+        if debug:
+            log.addHandler(handler)
+            log.setLevel(logging.DEBUG)
+        try:
+            yield
+        finally:
+            log.removeHandler(handler)
+            log.setLevel(level)
 
 
 def _write_any_text() -> None:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from unrolled.errors import UsageError
+
 
 def show(
     cell: Annotated[
@@ -21,6 +23,11 @@ def show(
     ir: Annotated[bool, typer.Option("--ir", help="The program: one operation a line.")] = False,
     gradient: Annotated[bool, typer.Option("--gradient", help="The backward step as equations.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="What leaves the time loop, products, stages.")] = False,
+    llvm: Annotated[bool, typer.Option("--llvm", help="The CPU engine's code, as LLVM has it.")] = False,
+    asm: Annotated[bool, typer.Option("--asm", help="The CPU engine's code, as this processor has it.")] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="--llvm and --asm of training, forward and backward, not of inference.")
+    ] = False,
     notation: Annotated[
         str, typer.Option("--notation", help="The letters of --latex: unrolled or lecture.", show_default=False)
     ] = "",
@@ -33,6 +40,8 @@ def show(
     from unrolled.ir.show import display_names
     from unrolled.ir.summary import summary, typical_plan
 
+    if train and not (llvm or asm):
+        raise UsageError("--train says which code is printed; it goes with --llvm or --asm")
     chosen = resolve(cell)
     program = chosen.program
     parts = []
@@ -46,6 +55,11 @@ def show(
         parts.append(gradient_text(program))
     if plan:
         parts.append(plan_text(typical_plan(program)))
+    if llvm or asm:
+        from unrolled.backends.llvm.show import code_text
+
+        made = typical_plan(program)
+        parts += [code_text(made, assembly=form, train=train) for form, asked in ((False, llvm), (True, asm)) if asked]
     parts = parts or [chosen.text, summary(program)]
     print("\n\n".join(part.strip("\n") for part in parts))
 

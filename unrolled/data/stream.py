@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import platformdirs
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unrolled.cache import cache_folder
 from unrolled.data.corpus import Corpus
 from unrolled.data.numbering import Numbering
 from unrolled.data.store import stored
@@ -51,11 +50,6 @@ class Window(NamedTuple):
     inputs: Tensor
     targets: Tensor
     resets: Tensor | None
-
-
-def cache_folder() -> Path:
-    """Where what can be made again is kept: the environment variable UNROLLED_CACHE names it."""
-    return Path(os.environ.get("UNROLLED_CACHE") or platformdirs.user_cache_dir("unrolled"))
 
 
 def stream(

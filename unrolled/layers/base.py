@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import sequence
-from unrolled.errors import ShapeError
+from unrolled.errors import ShapeError, UsageError
 from unrolled.layers.given import check_no_lengths, check_tensor
+
+if TYPE_CHECKING:
+    from unrolled.backends.llvm.stepping import Frozen
+    from unrolled.backends.llvm.stream import Stream
 
 
 class SequenceLayer(nn.Module):
@@ -82,6 +86,21 @@ class SequenceLayer(nn.Module):
     def initial_state(self, batch: int) -> Any:
         """The state that sequences begin from."""
         raise NotImplementedError
+
+    def stream(self, batch: int = 1) -> Stream:
+        """A frozen copy of this layer that takes one step at a time: y = stream.step(x).
+
+        It begins at the initial state, computes on the CPU, and does not see later changes of the weights.
+
+        Raises   UsageError for a layer that reads backwards or drops units, or where no kernels can be compiled
+        """
+        from unrolled.backends.llvm.stream import Stream
+
+        return Stream(self._frozen(), batch)
+
+    def _frozen(self) -> list[Frozen]:
+        """The layer's weights, one entry for each cell on the way from x to y."""
+        raise UsageError(f"{type(self).__name__} cannot be streamed: Recurrent can, and Stacked of such")
 
     @staticmethod
     def _check_resets(resets: Tensor | None, time: int, batch: int) -> None:

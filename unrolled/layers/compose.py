@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from unrolled.errors import ShapeError, UsageError
 from unrolled.layers.base import SequenceLayer
+from unrolled.layers.stream import check_passes
+
+if TYPE_CHECKING:
+    from unrolled.backends.llvm.stepping import Frozen
+    from unrolled.backends.llvm.stream import Stream
 
 
 def _check_time_major(layers: Iterable[nn.Module]) -> None:
@@ -61,6 +66,21 @@ class Stacked(SequenceLayer):
                 x = layer(x)
         return x, tuple(finals)
 
+    def stream(self, batch: int = 1) -> Stream:
+        """A frozen copy of all layers that takes one step at a time; its state has one entry a layer."""
+        from unrolled.backends.llvm.stream import Stream
+
+        return Stream(self._frozen(), batch, stacked=True)
+
+    def _frozen(self) -> list[Frozen]:
+        found = []
+        for layer in self.layers:
+            if isinstance(layer, SequenceLayer):
+                found += layer._frozen()
+            else:
+                check_passes(layer)
+        return found
+
     def initial_state(self, batch: int) -> Any:
         """The initial states of the layers."""
         return tuple(layer.initial_state(batch) for layer in self._carried())
@@ -105,6 +125,12 @@ class Bidirectional(SequenceLayer):
             for ahead, behind in zip(results[0][2:], results[1][2:], strict=True)
         ]
         return (joined, finals, *taps)
+
+    def _frozen(self) -> list[Frozen]:
+        raise UsageError(
+            "a bidirectional layer reads from the last step too, which a stream does not know: stream a layer of one "
+            "direction, such as Recurrent(…), trained as such"
+        )
 
     def initial_state(self, batch: int) -> Any:
         """The initial states of both directions."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,14 @@ from unrolled.layers.given import check_inputs, sequences_of, states_of, width
 from unrolled.layers.habits import check_keywords
 from unrolled.layers.initialise import initialise
 from unrolled.layers.state import CLOCK, define_state, make_state
+from unrolled.layers.stream import frozen
 from unrolled.scan import multiplies_in, scan
+
+if TYPE_CHECKING:
+    from unrolled.backends.llvm.stepping import Frozen
+
+# What `precision` can be, and the type that products are then taken in.
+PRECISIONS = {"": "", "bf16": "bfloat16"}
 
 
 class Recurrent(SequenceLayer):
@@ -36,6 +43,8 @@ class Recurrent(SequenceLayer):
     init               initial values of symbols or families, before the cell's own: a number, or the name of an
                        initialiser
     backend            "" for the fastest that runs on the device
+    precision          "bf16" to take products in bfloat16 and sum them in float32, as autocast does; states and what is
+                       done to each unit stay float32. A layer in float64 ignores it
 
     Parameters are stacked by family and operand, gates in source order: `layer.W.f` is a view of its rows.
 
@@ -57,12 +66,15 @@ class Recurrent(SequenceLayer):
         learn_initial: bool = False,
         init: Mapping[str, Initial] | None = None,
         backend: str = "",
+        precision: str = "",
         device: torch.device | str | None = None,
         dtype: torch.dtype | None = None,
         **hyperparameters: Any,
     ):
         super().__init__(batch_first)
         _check_sizes(input_size, hidden_size, recurrent_dropout)
+        if precision not in PRECISIONS:
+            raise UsageError(f"precision is '' or 'bf16', not {precision!r}")
         chosen = resolve(cell)
         check_keywords(chosen, hyperparameters, inspect.signature(Recurrent).parameters)
         self.cell = chosen.configure(**hyperparameters)
@@ -72,6 +84,7 @@ class Recurrent(SequenceLayer):
         self.reverse = reverse
         self.recurrent_dropout = recurrent_dropout
         self.backend = backend
+        self.precision = precision
         self.init = dict(init or {})
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._uses_clock = self.cell.program.uses_clock
@@ -177,6 +190,20 @@ class Recurrent(SequenceLayer):
             return outputs[0], packed
         return outputs[0], packed, dict(zip(plan.taps, outputs[1:], strict=True))
 
+    def _frozen(self) -> list[Frozen]:
+        if self.reverse:
+            raise UsageError(
+                "a layer with reverse=True begins at the last step, which a stream does not know: stream a layer that "
+                "reads forward, Recurrent(…) without reverse"
+            )
+        if self.training and self.recurrent_dropout > 0:
+            raise UsageError("recurrent_dropout drops units in training, a stream drops none: call .eval() first")
+        names = [name for name, _ in self.cell.program.states]
+        initial = [value.squeeze(0) for value in self._initial_values(1)]
+        parameters = [self._family(group.family).stored(group) for group in self.groups]
+        plan = self._plan(False, ())
+        return [frozen(plan, self.sizes, self.cell.program.scalars, parameters, dict(zip(names, initial, strict=True)))]
+
     def initial_state(self, batch: int) -> Any:
         """The state that sequences begin from: zeros, what the cell declares, or what was learned.
 
@@ -205,16 +232,18 @@ class Recurrent(SequenceLayer):
         return next(self.parameters(), self._empty)
 
     def _in_layer_type(self, x: Tensor, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], str]:
-        """The inputs in the layer's own type, and under autocast the type that it multiplies in."""
+        """The inputs in the layer's own type, and the narrower one that it multiplies in, if there is one."""
         own = self._like().dtype
-        precision = multiplies_in(own, x.device)
+        precision = PRECISIONS[self.precision] if own == torch.float32 else ""
+        precision = precision or multiplies_in(own, x.device)
         if precision:
             cast = {name: value.to(own) for name, value in inputs.items()}
             return x.to(own) if x.is_floating_point() else x, cast, precision
         for name, value in {"x": x, **inputs}.items():
             if value.is_floating_point() and value.dtype != own:
                 raise ShapeError(f"{name} is {value.dtype}, the layer is {own}; convert one of them with .to(…)")
-        return x, inputs, ""
+        numbers = {name: value if value.is_floating_point() else value.to(own) for name, value in inputs.items()}
+        return x, numbers, ""
 
     def _mask(self, batch: int) -> Tensor:
         keep = 1 - self.recurrent_dropout

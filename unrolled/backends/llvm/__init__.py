@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from unrolled.backends.llvm.machine import unavailable
@@ -9,7 +10,7 @@ from unrolled.backends.llvm.machine import unavailable
 if TYPE_CHECKING:
     import torch
 
-    from unrolled.backends import Kernel
+    from unrolled.backends import Call, Gradients, Kernel, Ran, Result
     from unrolled.ir.plan import Plan
 
 
@@ -24,9 +25,18 @@ class LlvmBackend:
 
     def compile(self, plan: Plan) -> Kernel:
         """The kernel of a plan; its code is compiled when a call first needs it."""
-        from unrolled.backends.llvm.kernel import CompiledPlan
+        from unrolled.backends.llvm.kernel import compiled_plan
 
-        return _kernels.setdefault(plan.key, CompiledPlan(plan))
+        return compiled_plan(plan)
 
+    def forward(self, group: Sequence[tuple[Plan, Call]], train: bool) -> list[Result]:
+        """On teams of their own within torch's team, or each on the whole of it."""
+        from unrolled.backends.llvm.kernel import forward
 
-_kernels: dict[str, Kernel] = {}
+        return forward(group, train)
+
+    def backward(self, group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
+        """Likewise; the large products that follow take the whole team."""
+        from unrolled.backends.llvm.kernel import backward
+
+        return backward(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-ALIGNMENT = 64
+from unrolled.backends.llvm.layout import ALIGNMENT
+
 _SPARE = 4
 
 _lock = threading.Lock()
@@ -65,3 +67,36 @@ def arena(size: int) -> Iterator[Arena]:
             if len(_free) > _SPARE:
                 _free.sort(key=Tensor.numel)
                 del _free[0]
+
+
+# Below this size the allocator keeps pages by itself.
+_LARGE = 2**20
+_PATIENCE = 64
+
+_given: list[tuple[int, Tensor]] = []
+_requests = 0
+
+
+def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """An empty tensor, if it is large in the memory of one that was given before and that nobody holds any more."""
+    global _requests
+    size = dtype.itemsize * math.prod(shape)
+    count_of = getattr(torch._C, "_storage_Use_Count", None)
+    if size < _LARGE or count_of is None:
+        return torch.empty(shape, dtype=dtype)
+    with _lock:
+        _requests += 1
+        found: Tensor | None = None
+        for place, (_, memory) in enumerate(_given):
+            # Held by the list's tensor and by the storage that is asked, and by no other tensor.
+            if memory.numel() == size and count_of(memory.untyped_storage()._cdata) == 2:
+                found = memory
+                del _given[place]
+                break
+        if found is None:
+            found = torch.empty(size, dtype=torch.uint8)
+        _given.append((_requests, found))
+        while _given and _given[0][0] < _requests - _PATIENCE:
+            del _given[0]
+        # No view: an operation in place on what a scan gives is to be allowed.
+        return torch.empty(0, dtype=dtype).set_(found.untyped_storage(), 0, shape)

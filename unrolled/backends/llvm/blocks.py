@@ -6,17 +6,7 @@ from collections.abc import Mapping
 
 from llvmlite import ir
 
-from unrolled.backends.llvm.code import (
-    I64,
-    POINTER,
-    VOID,
-    Description,
-    Numbers,
-    Writer,
-    integer,
-    loop,
-    name_arguments,
-)
+from unrolled.backends.llvm.code import I64, POINTER, VOID, Description, Numbers, Writer, integer, loop
 from unrolled.backends.llvm.mathematics import Mathematics
 from unrolled.backends.llvm.operations import OPERATIONS
 from unrolled.backends.llvm.phases import Block, Step
@@ -26,6 +16,7 @@ from unrolled.ir.graph import Node
 
 # description, step, first row, end of rows, first vector of units, end of those, sums, number of the partial sums
 SIGNATURE = ir.FunctionType(VOID, (POINTER, I64, I64, I64, I64, I64, POINTER, I64))
+ARGUMENTS = ("call", "step", "row", "rows_end", "vector", "vectors_end", "sums", "part")
 _SAME_FOR_ROWS = (Index.FIXED, Index.CLOCK)
 
 
@@ -61,9 +52,8 @@ class BlockWriter:
         function = ir.Function(module, SIGNATURE, name)
         function.linkage = "internal"
         function.attributes.add("noinline")
-        name_arguments(function, "call", "step", "row", "rows_end", "vector", "vectors_end", "sums", "part")
         self.function = function
-        self.writer = Writer(function, numbers, description)
+        self.writer = Writer(function, numbers, description, ARGUMENTS)
         self.places = Places(self.writer, function.args[1], resets, reverse)
         self.mathematics = Mathematics(self.writer.build, numbers.machine)
         self.rows, self.panels = rows, panels

@@ -29,18 +29,22 @@ class Numbers:
 
     @property
     def scalar(self) -> ir.Type:
+        """LLVM's type of one number."""
         return ir.DoubleType() if self.double else ir.FloatType()
 
     @property
     def bytes(self) -> int:
+        """The size of one number."""
         return 8 if self.double else 4
 
     @property
     def lanes(self) -> int:
+        """The numbers of a vector."""
         return self.machine.lanes(self.double)
 
     @property
     def vector(self) -> ir.VectorType:
+        """LLVM's type of a vector."""
         return ir.VectorType(self.scalar, self.lanes)
 
     @property
@@ -116,9 +120,11 @@ def name_arguments(function: ir.Function, *names: str) -> None:
 
 
 class Writer:
-    """A function that is being written, with the words of the description at hand."""
+    """A function that is being written, with the words of the description at hand; `names` are its arguments'."""
 
-    def __init__(self, function: ir.Function, numbers: Numbers, description: Description):
+    def __init__(self, function: ir.Function, numbers: Numbers, description: Description, names: Sequence[str] = ()):
+        if names:
+            name_arguments(function, *names)
         self.function = function
         self.numbers = numbers
         self.description = description

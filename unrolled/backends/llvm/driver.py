@@ -7,26 +7,17 @@ from functools import cached_property
 
 from llvmlite import ir
 
+from unrolled.backends.llvm import narrow
+from unrolled.backends.llvm.amx import TERMS, Registers
 from unrolled.backends.llvm.blocks import BlockWriter
-from unrolled.backends.llvm.code import (
-    I8,
-    I64,
-    POINTER,
-    VOID,
-    Description,
-    Numbers,
-    Writer,
-    integer,
-    loop,
-    name_arguments,
-)
+from unrolled.backends.llvm.code import I8, I64, POINTER, VOID, Description, Numbers, Writer, integer, loop
 from unrolled.backends.llvm.compiler import module_for
 from unrolled.backends.llvm.machine import Machine
 from unrolled.backends.llvm.phases import Block, Phase, Segment, Step
 from unrolled.backends.llvm.places import Places
 from unrolled.backends.llvm.reductions import write_reductions
 from unrolled.backends.llvm.team import declare_barrier
-from unrolled.backends.llvm.tiles import FIELDS, LENGTH, OPERAND, ROWS, STRIDE, WEIGHTS, most_rows
+from unrolled.backends.llvm.tiles import AHEAD, FIELDS, LENGTH, OPERAND, ROWS, STRIDE, WEIGHTS, most_rows
 
 TILE = ir.FunctionType(VOID, (POINTER, POINTER, I64))
 RANGED = ("block_diagonal", "block_triangular")
@@ -40,7 +31,7 @@ class Variant:
     double   float64
     whole    every axis is a multiple of the vector
     resets   states may begin anew within a sequence
-    weights  the type of the packed weights, "" for that of the values
+    weights  how products are taken that are not in the type of the values: `narrow.WIDENED` or `narrow.MATRIX`
     """
 
     reverse: bool = False
@@ -56,8 +47,10 @@ def panels_of(block: Block) -> int:
     return max(1, 4 // most)
 
 
-def rows_of(block: Block, machine: Machine) -> int:
+def rows_of(block: Block, machine: Machine, weights: str = "") -> int:
     """The most rows of a tile."""
+    if weights == narrow.MATRIX:
+        return narrow.MOST_ROWS
     most = max((len(each.accumulators) for each in block.passes), default=1)
     return most_rows(machine, most * panels_of(block))
 
@@ -88,12 +81,20 @@ class ScanWriter:
         numbers, variant = self.numbers, self.variant
         pass_number = 0
         phases = []
+        ready = narrow.operands_of(self.step) if variant.weights == narrow.MATRIX else {}
+        waiting = dict(ready)
         for index, phase in enumerate(self.step.phases):
             reductions = None
             if phase.reductions:
                 name = f"reductions_{index}"
                 reductions = write_reductions(
                     module, name, phase.reductions, numbers, description, reverse=variant.reverse
+                )
+            fresh = [(waiting.pop(key), key) for key in narrow.phase_operands(phase) if key in waiting]
+            if fresh:
+                name = f"ready_{index}"
+                reductions = narrow.write_ready(
+                    module, name, fresh, numbers, description, reverse=variant.reverse, before=reductions
                 )
             blocks = []
             for block in phase.blocks:
@@ -107,7 +108,7 @@ class ScanWriter:
                     whole=variant.whole,
                     resets=variant.resets,
                     reverse=variant.reverse,
-                    rows=rows_of(block, self.machine),
+                    rows=rows_of(block, self.machine, variant.weights),
                     panels=panels_of(block),
                 )
                 blocks.append((block, writer.write(), pass_number))
@@ -137,12 +138,11 @@ class _Driver:
         self.phases = phases
         self.barrier = declare_barrier(module, scan.machine)
         self.function = ir.Function(module, ir.FunctionType(VOID, (POINTER, I64, I64)), "kernel")
-        name_arguments(self.function, "call", "thread", "threads")
-        self.writer = Writer(self.function, scan.numbers, description)
+        self.writer = Writer(self.function, scan.numbers, description, ("call", "thread", "threads"))
         build = self.build = self.writer.build
         vector = scan.numbers.vector
         most = [
-            sum(len(each.accumulators) for each in block.passes) * rows_of(block, self.machine) * panels_of(block)
+            sum(len(each.accumulators) for each in block.passes) * self._rows_of(block) * panels_of(block)
             for _, _, blocks in phases
             for block, _, _ in blocks
         ]
@@ -154,6 +154,9 @@ class _Driver:
         ]
         self.stretches = self._opaque(build.alloca(ir.ArrayType(I64, max([1, *segments]) * FIELDS), name="stretches"))
         self.arrived = build.alloca(I64, name="arrived")
+
+    def _rows_of(self, block: Block) -> int:
+        return rows_of(block, self.machine, self.variant.weights)
 
     def _opaque(self, reserved: ir.Value) -> ir.Value:
         """A pointer that does not know what it points to, as all others here."""
@@ -170,6 +173,9 @@ class _Driver:
         first = build.select(whole, build.sdiv(thread, asked), thread)
         turns = build.select(whole, shares, threads)
         self.members, self.member = members, member
+        matrix = self.variant.weights == narrow.MATRIX
+        if matrix:
+            Registers(build).configure()
         # Each share is the business of its own members alone.
         body, after = self.function.append_basic_block("shares"), self.function.append_basic_block("done")
         before = build.block
@@ -182,6 +188,8 @@ class _Driver:
         share.add_incoming(following, build.block)
         build.cbranch(build.icmp_signed("<", following, shares), body, after)
         build.position_at_end(after)
+        if matrix:
+            Registers(build).release()
         build.ret_void()
 
     def share(self, share: ir.Value) -> None:
@@ -321,16 +329,21 @@ class _Driver:
             return
         places = Places(writer, step, self.variant.resets, self.variant.reverse)
         position = 0
+        ahead = []
         for offset, each in enumerate(block.passes):
             for index, segment in enumerate(each.segments):
-                self.stretch(places, segment, position, (number + offset, index), start, end, group)
+                ahead.append(self.stretch(places, segment, position, (number + offset, index), start, end, group))
                 position += 1
-        rows = rows_of(block, self.machine)
+        rows = self._rows_of(block)
         tiles = build.sdiv(build.add(active, integer(rows - 1)), integer(rows))
         with loop(build, integer(0), tiles, name="tile") as (tile, _):
             low = build.add(first, build.sdiv(build.mul(active, tile), tiles))
             high = build.add(first, build.sdiv(build.mul(active, build.add(tile, integer(1))), tiles))
             variant = build.add(build.mul(build.sub(end, start), integer(rows + 1)), build.sub(high, low))
+            for position, (following, line, parts) in enumerate(ahead):
+                # Each tile fetches its part of the next group's weights.
+                part = build.select(build.icmp_signed("<", tile, parts), tile, integer(0))
+                self.tell(position, AHEAD, build.add(following, build.mul(part, line)))
             filled, described_so_far = 0, 0
             for offset, each in enumerate(block.passes):
                 code = writer.load_word(writer.word(f"tiles {number + offset}"), variant)
@@ -350,33 +363,63 @@ class _Driver:
         start: ir.Value,
         end: ir.Value,
         group: ir.Value | None,
-    ) -> None:
-        """Describe one stretch of a product to the tile."""
+    ) -> tuple[ir.Value, ir.Value, ir.Value]:
+        """Describe one stretch of a product to the tile.
+
+        returns   where the weights of the next group begin, the bytes that a tile fetches of them, and in how many
+                  parts of this size they stand
+        """
         build, writer = self.build, self.writer
-        place = places.place(segment.operand)
         size = self.scan.numbers.bytes
         length = self.length(segment)
-        weight_bytes = 2 if self.variant.weights == "bfloat16" else size
+        matrix = self.variant.weights == narrow.MATRIX
+        if matrix:
+            length = self._filled(segment)
+        weight_bytes = narrow.WEIGHT_BYTES if self.variant.weights else size
         panel = len(segment.slots) * self.scan.numbers.lanes * weight_bytes
         weights = build.add(
             writer.word(weights_word(*number)),
             build.mul(build.mul(start, length), integer(panel)),
         )
-        base = place.base
+        if matrix:
+            word = narrow.ready_word(narrow.operands_of(self.scan.step)[narrow.operand_of(segment)])
+            size = narrow.WEIGHT_BYTES
+            base, stride = writer.word(f"{word}.pointer"), writer.word(f"{word}.stride")
+            numbers: ir.Value = integer(0)  # the rows stand one after the other
+        else:
+            place = places.place(segment.operand)
+            assert place.stride is not None
+            base, stride = place.base, place.stride
+            numbers = writer.word("identity") if place.numbers == "row" else place.numbers
         if segment.structure.name in RANGED:
             assert group is not None
             ranges = writer.word(ranges_word(*number))
             low = writer.load_word(ranges, build.mul(group, integer(2)))
             high = writer.load_word(ranges, build.add(build.mul(group, integer(2)), integer(1)))
+            if matrix:
+                low, high = build.and_(low, integer(-TERMS)), narrow.filled_word(build, high)
             base = build.add(base, build.mul(low, integer(size)))
             weights = build.add(weights, build.mul(build.mul(low, integer(panel)), build.sub(end, start)))
             length = build.sub(high, low)
-        assert place.stride is not None
-        numbers = writer.word("identity") if place.numbers == "row" else place.numbers
-        fields = {OPERAND: base, STRIDE: place.stride, ROWS: numbers, LENGTH: length, WEIGHTS: weights}
+        fields = {OPERAND: base, STRIDE: stride, ROWS: numbers, LENGTH: length, WEIGHTS: weights}
         for field, value in fields.items():
-            target = build.gep(self.stretches, [integer(position * FIELDS + field)], source_etype=I64)
-            build.store(value, target)
+            self.tell(position, field, value)
+        parts = build.mul(build.sub(end, start), integer(len(segment.slots)))
+        line = build.mul(length, integer(self.scan.numbers.lanes * weight_bytes))
+        return build.add(weights, build.mul(line, parts)), line, parts
+
+    def tell(self, position: int, field: int, value: ir.Value) -> None:
+        """Set a field of a stretch."""
+        target = self.build.gep(self.stretches, [integer(position * FIELDS + field)], source_etype=I64)
+        self.build.store(value, target)
+
+    def _filled(self, segment: Segment) -> ir.Value:
+        """The length of the product in whole rows of matrix registers."""
+        build = self.build
+        total: ir.Value = integer(0)
+        for axis in segment.widths:
+            total = build.add(total, narrow.filled_word(build, self.writer.word(f"size {axis}")))
+        return total
 
     def length(self, segment: Segment) -> ir.Value:
         """The length of the product."""

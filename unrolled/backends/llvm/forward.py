@@ -47,11 +47,14 @@ def fixed_buffer(node: Node, axis: str) -> Buffer:
     return Buffer(f"{node.op} {node['name']}", axis, Index.ROW if node.op == "row" else Index.FIXED)
 
 
-def make_forward(plan: Plan, train: bool, inputs: Mapping[str, str], resets: bool = False) -> Forward:
+def make_forward(
+    plan: Plan, train: bool, inputs: Mapping[str, str], resets: bool = False, carried: bool = False
+) -> Forward:
     """The forward work of a plan.
 
-    inputs   how the products with each input are computed, where that is not in the loop
-    resets   whether states may begin anew within a sequence
+    inputs    how the products with each input are computed, where that is not in the loop
+    resets    whether states may begin anew within a sequence
+    carried   whether every state is carried, and the output stored besides: for calls of one step
     """
     program = plan.program
     outside: dict[str, tuple[Node, ...]] = {}
@@ -70,14 +73,15 @@ def make_forward(plan: Plan, train: bool, inputs: Mapping[str, str], resets: boo
     histories = [name for name in plan.backward.kept_states if name != program.states[0][0]] if train else []
     shown = [program.results[0], *(program.tap(name) for name in plan.taps)]
     extra: dict[str, int] = {}
-    image = plainer([*program.nodes], extra, given_products, resets)
+    tables = {node for node, buffer in given_products.items() if buffer.index is Index.LOOKUP}
+    image = plainer([*program.nodes], extra, given_products, resets, tables)
     axes = unified_axes(list(image.values()))
     names = {image[node]: name for node, name in plan.names.items() if node in image}
     work = Work(given={}, stores=[], axes=axes, extra=extra, names=names)
     given = work.given
     for node, buffer in given_products.items():
         given[image[node]] = Buffer(buffer.name, work.axis(node.shape), buffer.index)
-    kept = {program.states[0][0], *histories}
+    kept = set() if carried else {program.states[0][0], *histories}
     states: dict[str, Buffer] = {}
     for (name, shape), result in zip(program.states, program.results, strict=True):
         axis = work.axis(shape)
@@ -110,7 +114,8 @@ def make_forward(plan: Plan, train: bool, inputs: Mapping[str, str], resets: boo
         work.stores.extend((image[node], buffer) for node, buffer in zip(nodes, buffers, strict=True))
         return buffers
 
-    outputs = (states[program.states[0][0]], *out("tap", shown[1:]))
+    outputs = out("output", shown[:1]) if carried else (states[program.states[0][0]],)
+    outputs = (*outputs, *out("tap", shown[1:]))
     return Forward(
         work, outside, tuple(once), outputs, (*out("saved", saved), *(states[name] for name in histories)), states
     )

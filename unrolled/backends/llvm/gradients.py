@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from unrolled.backends.llvm.layout import Layout
 from unrolled.backends.llvm.leaves import Leaves
 from unrolled.backends.llvm.rows import Rows
 from unrolled.backends.llvm.work import Buffer
-from unrolled.backends.maps import MAPS
+from unrolled.backends.maps import MAPS, matmul
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan
 from unrolled.ir.structure import DENSE
@@ -96,6 +96,7 @@ class GrowingGradients:
     ):
         self.sums, self.call, self.states, self.placed = sums, call, states, rows
         self.plan, self.reverse, self.kept, self.partials = sums.plan, sums.reverse, kept, partials
+        self._rounded: dict[Hashable, Tensor] = {}  # what several products of a chunk read
         program = self.plan.program
         self.inputs = dict(zip((name for name, _ in program.inputs), call.sequences, strict=True))
         self.groups = [
@@ -122,6 +123,7 @@ class GrowingGradients:
     def add(self, start: int, stop: int) -> None:
         """Take the large products of these steps."""
         rows = self.placed
+        self._rounded.clear()
         count = int(rows.starts[-1]) if rows.ragged else (stop - start) * rows.batch
         for index, shares in enumerate(self.reverse.shares):
             total = self.groups[index]
@@ -139,26 +141,41 @@ class GrowingGradients:
         columns = self.sums.columns[stack.joint]
         return self.kept[stack.joint][:count, columns[stack.first] : columns[stack.last]]
 
+    def _factor(self, key: Hashable, value: Tensor) -> Tensor:
+        """A factor of several products, rounded once to the type that they are taken in."""
+        if not self.call.precision:
+            return value
+        if key not in self._rounded:
+            self._rounded[key] = value.to(getattr(torch, self.call.precision))
+        return self._rounded[key]
+
+    def _add_product(self, total: Tensor, one: Tensor, other: Tensor) -> None:
+        if self.call.precision:
+            total += matmul(one, other, self.call.precision)
+        else:
+            total.addmm_(one, other)
+
     def _add_share(self, index: int, total: Tensor, share: Share, start: int, stop: int, count: int) -> None:
         group, operand = self.plan.groups[index], share.operand
         d = self._stack(share.stack, count)
         if group.structure != DENSE:
             v = self._operand(operand, start, stop, count)
             entries = self.call.parameters[index]
-            total += MAPS[group.structure.name].gradient(group.structure, entries, d, v, "").reshape(total.shape)
+            row, precision = MAPS[group.structure.name], self.call.precision
+            total += row.gradient(group.structure, entries, d, v, precision).reshape(total.shape)
             return
         whole = len(share.symbols) == len(group.names)
         part = total if whole else total.chunk(len(group.names))[share.symbols[0]]
         if isinstance(operand, Node) and operand.op == "state" and not (rows := self.placed).ragged:
             if self.call.resets is None:
-                self._add_old_state(part, d, operand["name"], rows, start, stop)
+                self._add_old_state(part, self._factor(share.stack, d), operand["name"], rows, start, stop)
                 return
         if isinstance(operand, Node) and operand.op == "sequence":
             value = self.inputs[operand["name"]]
             if not value.is_floating_point():
                 part.mT.index_add_(0, self._flat(value[..., None], start, stop)[:, 0], d)
                 return
-        part.addmm_(d.mT, self._operand(operand, start, stop, count))
+        self._add_product(part, self._factor(share.stack, d).mT, self._operand(operand, start, stop, count))
 
     def _add_old_state(self, total: Tensor, d: Tensor, name: str, rows: Rows, start: int, stop: int) -> None:
         """Cotangents times the old values of a state, which stand one step beside its new ones."""
@@ -174,9 +191,9 @@ class GrowingGradients:
             inner, old = d[batch:] if begins else d, values[max(first - 1, 0) : last - 1]
             outer = d[:batch]
         if inner.shape[0]:
-            total.addmm_(inner.mT, old.flatten(0, 1))
+            self._add_product(total, inner.mT, old.flatten(0, 1))
         if begins:
-            total.addmm_(outer.mT, initial)
+            self._add_product(total, outer.mT, initial)
 
     def _flat(self, value: Tensor, start: int, stop: int) -> Tensor:
         """The values of a sequence as the kept ones stand."""
@@ -232,13 +249,16 @@ class GrowingGradients:
             d, structure = self._stack(stack, count), matrices[0]["structure"]
             if structure == DENSE:
                 stacked = self.sums.leaves.stacked(matrices, self.call)
+                d = self._factor(stack, d)
                 if begun:
-                    target.addmm_(d, stacked)
+                    self._add_product(target, d, stacked)
+                elif self.call.precision:
+                    target.copy_(matmul(d, stacked, self.call.precision))
                 else:
                     torch.mm(d, stacked, out=target)
             else:
                 entries = self.call.parameters[self.sums.leaves.groups[matrices[0].symbol][0]]
-                own = MAPS[structure.name].transposed(structure, entries, d, "")
+                own = MAPS[structure.name].transposed(structure, entries, d, self.call.precision)
                 target.copy_(target + own if begun else own)
             begun = True
         if self.placed.ragged:

@@ -10,23 +10,27 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from unrolled.backends import Call, Cotangents, Gradients, Result
+from unrolled.backends import Call, Cotangents, Gradients, Ran, Result
+from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.backward import Reverse, make_reverse
 from unrolled.backends.llvm.driver import Variant
 from unrolled.backends.llvm.forward import BEFORE_LOOP, TABLE, Forward, make_forward
+from unrolled.backends.llvm.group import Course, together
 from unrolled.backends.llvm.layout import rows_apart
 from unrolled.backends.llvm.machine import host
 from unrolled.backends.llvm.phases import Step, make_step
 from unrolled.backends.llvm.rows import Rows, dense_rows, ragged_rows
 from unrolled.backends.llvm.run_backward import BackwardRun, incoming_apart
 from unrolled.backends.llvm.run_forward import ForwardRun
-from unrolled.backends.llvm.scan_code import ScanCode
-from unrolled.backends.llvm.schedule import Schedule, choose, state_of_schedules
+from unrolled.backends.llvm.scan_code import ScanCode, splits_of
+from unrolled.backends.llvm.schedule import Schedule, choose, own_threads, state_of_schedules
 from unrolled.backends.reference import Interpreter
 from unrolled.ir.plan import Plan
 
-# An input of more units, or of few rows, is multiplied with its maps before the loop, by one large product.
+# An input of more units, or of few rows, is multiplied with its maps before the loop, by one large product. Before the
+# loop a product of bfloat16 is bfloat16 too, and is read and written twice.
 FUSED_INPUTS = 512
+FUSED_MATRIX_INPUTS = 1024
 FUSED_ROWS = 4
 # Shapes of calls whose layouts are kept.
 SHAPES = 64
@@ -62,17 +66,21 @@ class CompiledPlan:
         """Whether kernels do what the call asks for."""
         time, batch = call.sequences[0].shape[:2]
         dtype = call.states[0].dtype
-        return dtype in (torch.float32, torch.float64) and not call.precision and time > 0 and batch > 0
+        types = {torch.float32: ("", "bfloat16"), torch.float64: ("",)}
+        return call.precision in types.get(dtype, ()) and time > 0 and batch > 0
 
     def forward(self, call: Call, train: bool) -> Result:
         """Run over all time."""
+        return together([self.forward_course(call, train, torch.get_num_threads())])[0]
+
+    def forward_course(self, call: Call, train: bool, threads: int) -> Course[Result]:
+        """The forward scan on so many threads."""
         if not self.runs(call):
             return self.reference.forward(call, train)
         call = _evenly(call)
-        threads = torch.get_num_threads()
         key = (train, threads, *_shape(call))
         run = self._forwards.find(key, lambda: self._make_forward(call, train, threads))
-        return run.run(call, _rows(call, run.layout.shares))
+        return (yield from run.course(call, _rows(call, run.layout.shares)))
 
     def saved_like(self, call: Call) -> list[Tensor]:
         """Empty tensors of the shapes that `forward` saves for this call."""
@@ -82,27 +90,32 @@ class CompiledPlan:
         self, call: Call, outputs: Sequence[Tensor], saved: Sequence[Tensor], d: Cotangents, wanted: Sequence[bool]
     ) -> Gradients:
         """The gradients of the call's tensors."""
+        return together([self.backward_course(Ran(call, outputs, saved, d, wanted), torch.get_num_threads())])[0]
+
+    def backward_course(self, ran: Ran, threads: int) -> Course[Gradients]:
+        """The backward scan on so many threads."""
+        call, outputs, saved, d, wanted = ran
         if not self.runs(call):
             return self.reference.backward(call, outputs, saved, d, wanted)
         call, d = _evenly(call), incoming_apart(d)
         lists = (call.sequences, call.rows, call.states, call.restarts, call.parameters)
         flags = iter(wanted)
         wants = [[next(flags) for _ in tensors] for tensors in lists]
-        threads = torch.get_num_threads()
         arriving = tuple(None if value is None else value.stride() for value in d.outputs)
         key = (tuple(wants[0]), tuple(wants[1]), threads, arriving, *_shape(call))
         run = self._backwards.find(key, lambda: self._make_backward(call, d, wants, threads))
-        return run.run(call, outputs, saved, d, wants, _rows(call, run.layout.shares))
+        return (yield from run.course(call, outputs, saved, d, wants, _rows(call, run.layout.shares)))
 
     # What calls of one shape share
 
     def _make_forward(self, call: Call, train: bool, threads: int) -> ForwardRun:
         sizes, batch = dict(zip(self.plan.axes, call.sizes, strict=True)), call.states[0].shape[0]
         modes: dict[str, str] = {}
+        most = FUSED_MATRIX_INPUTS if _way(call) == narrow.MATRIX else FUSED_INPUTS
         for (name, shape), value in zip(self.plan.program.inputs, call.sequences, strict=True):
             if not value.is_floating_point():
                 modes[name] = TABLE
-            elif shape and (sizes[shape[0]] > FUSED_INPUTS or batch < FUSED_ROWS):
+            elif shape and (sizes[shape[0]] > most or batch < FUSED_ROWS):
                 modes[name] = BEFORE_LOOP
         resets = call.resets is not None
         key = ("forward", train, tuple(modes.items()), resets)
@@ -116,7 +129,7 @@ class CompiledPlan:
         schedule = _schedule(code, all_sizes, call, threads, reverse=False)
         rows = _rows(call, schedule.shares)
         return ForwardRun(
-            self.plan, forward, code, modes, all_sizes, schedule, call, rows, _counts(rows), _splits(batch)
+            self.plan, forward, code, modes, all_sizes, schedule, call, rows, _counts(rows), splits_of(batch)
         )
 
     def _make_backward(self, call: Call, d: Cotangents, wants: Sequence[Sequence[bool]], threads: int) -> BackwardRun:
@@ -135,17 +148,47 @@ class CompiledPlan:
         schedule = _schedule(code, all_sizes, call, threads, reverse=True)
         rows = _rows(call, schedule.shares)
         return BackwardRun(
-            self.plan, reverse, code, all_sizes, schedule, call, d, rows, _counts(rows), _splits(rows.batch)
+            self.plan, reverse, code, all_sizes, schedule, call, d, rows, _counts(rows), splits_of(rows.batch)
         )
 
     def _code(self, key: Hashable, step: Step, call: Call, sizes: dict[str, int], *, reverse: bool) -> ScanCode:
         machine, double = host(), call.states[0].dtype == torch.float64
         whole = all(size % machine.lanes(double) == 0 for size in sizes.values())
-        variant = Variant(reverse, double, whole, call.resets is not None)
+        variant = Variant(reverse, double, whole, call.resets is not None, _way(call))
         place = (key, variant, machine)
         if place not in self._codes:
             self._codes[place] = ScanCode(step, variant, machine)
         return self._codes[place]
+
+
+_kernels: dict[str, CompiledPlan] = {}
+
+
+def compiled_plan(plan: Plan) -> CompiledPlan:
+    """The kernels of a plan, the same ones for equal plans."""
+    found = _kernels.get(plan.key)
+    return _kernels.setdefault(plan.key, CompiledPlan(plan)) if found is None else found
+
+
+def forward(group: Sequence[tuple[Plan, Call]], train: bool) -> list[Result]:
+    """Forward scans that do not wait for one another."""
+    threads = own_threads(len(group), torch.get_num_threads())
+    if threads is None:
+        return [compiled_plan(plan).forward(call, train) for plan, call in group]
+    return together([compiled_plan(plan).forward_course(call, train, threads) for plan, call in group])
+
+
+def backward(group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
+    """Their backward scans."""
+    threads = own_threads(len(group), torch.get_num_threads())
+    if threads is None:
+        return [compiled_plan(plan).backward(*ran) for plan, ran in group]
+    return together([compiled_plan(plan).backward_course(ran, threads) for plan, ran in group])
+
+
+def _way(call: Call) -> str:
+    """How the call's products are taken, "" in the type of its tensors."""
+    return narrow.way(host(), call.states[0].shape[0]) if call.precision else ""
 
 
 def _evenly(call: Call) -> Call:
@@ -173,7 +216,7 @@ def _shape(call: Call) -> tuple[Hashable, ...]:
         call.reverse,
         call.lengths is None,
         call.resets is None,
-        call.precision,
+        _way(call),
         state_of_schedules(),
         host(),
     )
@@ -185,7 +228,7 @@ def _all_sizes(sizes: dict[str, int], extra: dict[str, int], axes: dict[str, str
 
 
 def _schedule(code: ScanCode, sizes: dict[str, int], call: Call, threads: int, *, reverse: bool) -> Schedule:
-    weights, item = 0, call.states[0].element_size()
+    weights, item = 0, narrow.WEIGHT_BYTES if call.precision else call.states[0].element_size()
     for block, each in code.passes:
         for segment in each.segments:
             length = sum(sizes[axis] for axis in segment.widths)
@@ -204,8 +247,3 @@ def _counts(rows: Rows) -> set[int]:
     """The numbers of rows that may run together."""
     most = [int(rows.bounds[share + 1] - rows.bounds[share]) for share in range(rows.shares)]
     return set(range(1, max(most) + 1)) if rows.ragged else set(most)
-
-
-def _splits(batch: int) -> int:
-    """Partial sums where so few rows leave too few accumulators to keep the processor busy."""
-    return 4 if batch == 1 else 2 if batch == 2 else 1

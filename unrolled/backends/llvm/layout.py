@@ -7,20 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Protocol
 
-from unrolled.backends.llvm.arena import ALIGNMENT
+import numpy as np
+
+from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.driver import panels_of, ranges_word, weights_word
+from unrolled.backends.llvm.group import Launch
 from unrolled.backends.llvm.packing import PACKED_WORDS, Packer
 from unrolled.backends.llvm.rows import Words, places
 from unrolled.backends.llvm.scan_code import ScanCode
-from unrolled.backends.llvm.team import run
 from unrolled.backends.llvm.work import Index
 from unrolled.ir.graph import Node
 from unrolled.ir.structure import Structure
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Bytes of a cache line, on which each piece of memory begins.
+ALIGNMENT = 64
 NOWHERE, ARENA, ROWS = "", "the arena", "the rows"
 
 
@@ -43,14 +48,22 @@ def row_stride(value: Tensor) -> int:
     return value.stride(-2) * value.element_size()
 
 
+class Addressed(Protocol):
+    """A tensor, or an array that says its address as tensors do."""
+
+    def data_ptr(self) -> int:
+        """The address of the first number."""
+
+
 class Layout:
     """Where each word of a kernel's description comes from.
 
     sources   the names of a call's tensors, in the order in which it gives their addresses
     size      bytes of the memory that a call works in
+    dtype     of the numbers, torch's or numpy's
     """
 
-    def __init__(self, code: ScanCode, sizes: Mapping[str, int], dtype: torch.dtype, batch: int, shares: int):
+    def __init__(self, code: ScanCode, sizes: Mapping[str, int], dtype: Any, batch: int, shares: int):
         self.code = code
         self.sizes = sizes
         self.dtype = dtype
@@ -118,8 +131,19 @@ class Layout:
             self.address(f"{buffer.name}.even", ARENA, halves[0])
             self.address(f"{buffer.name}.odd", ARENA, halves[1])
             self.number(f"{buffer.name}.stride", stride)
+        if self.matrix:
+            for (_, widths), number in narrow.operands_of(self.code.step).items():
+                stride = narrow.row_bytes(narrow.filled(self.sizes, widths))
+                # A tile of the last rows reads past them.
+                place = self.reserve((self.batch + narrow.MOST_ROWS) * stride)
+                self.rows_of(narrow.ready_word(number), ARENA, stride, place)
         self.barriers = self.reserve(ALIGNMENT * self.shares)
         self.address("barriers", ARENA, self.barriers)
+
+    @property
+    def matrix(self) -> bool:
+        """Whether products are taken in matrix registers."""
+        return self.code.variant.weights == narrow.MATRIX
 
     def set_tiles(self, counts: Iterable[int], splits: int) -> None:
         """Find the tiles for these numbers of rows."""
@@ -131,12 +155,16 @@ class Layout:
         self._threads = threads
         for number, (block, each) in enumerate(self.code.passes):
             for index, segment in enumerate(each.segments):
-                length = sum(self.sizes[axis] for axis in segment.widths)
-                packed = self.reserve(self.width(block.axis) * length * len(segment.slots) * self.item)
+                lengths = [
+                    narrow.filled(self.sizes, [axis]) if self.matrix else self.sizes[axis] for axis in segment.widths
+                ]
+                length = sum(lengths)
+                item = narrow.WEIGHT_BYTES if self.code.variant.weights else self.item
+                packed = self.reserve(self.width(block.axis) * length * len(segment.slots) * item)
                 self.address(weights_word(number, index), ARENA, packed)
                 for slot, products in enumerate(segment.maps):
                     begin = 0
-                    for product, axis in zip(products, segment.widths, strict=True):
+                    for product, width in zip(products, lengths, strict=True):
                         source, distance, (unit, term) = place(product.args[0])
                         units, terms = (self.sizes[each] for each in product.args[0].shape)
                         if product.op == "transposed_product":
@@ -144,7 +172,7 @@ class Layout:
                         self._maps += [(distance, self.source(source)), (unit, 0), (term, 0), (units, 0), (terms, 0)]
                         self._maps += [(packed, self.source(ARENA)), (len(segment.slots), 0), (slot, 0), (length, 0)]
                         self._maps += [(begin, 0), (panels_of(block), 0)]
-                        begin += self.sizes[axis]
+                        begin += width
                 self._set_ranges(number, index)
 
     def _set_ranges(self, number: int, index: int) -> None:
@@ -171,6 +199,10 @@ class Layout:
 
     def finish(self) -> None:
         """Nothing more is added."""
+        variant, machine = self.code.variant, self.code.machine
+        rounded = bool(variant.weights)
+        packer = narrow.MatrixPacker(machine) if self.matrix else Packer(variant.double, machine, rounded)
+        self._packer = packer.address()
         words = [self._words[name] for name in self.code.words]
         self._distances = np.array([distance for distance, _ in words], dtype=np.int64)
         self._origins = np.array([origin for _, origin in words], dtype=np.intp)
@@ -180,35 +212,36 @@ class Layout:
         self._start, self._stop = places["start"], places["stop"]
         self._lowest = places.get("kept lowest", -1)
 
-    def launches(self, tensors: Mapping[str, Tensor], arena: int, rows: int) -> Launches:
-        """The kernel for one call, its weights packed."""
+    def launches(self, tensors: Mapping[str, Addressed], arena: int, rows: int) -> Launches:
+        """The kernel for one call."""
         bases = [0, arena, rows]
         for name in list(self.sources)[3:]:
             bases.append(tensors[name].data_ptr())
         addresses = np.array(bases, dtype=np.int64)
-        if self._maps:
-            fields = self._map_distances + addresses[self._map_origins]
-            words = np.array([len(self._maps) // PACKED_WORDS, fields.ctypes.data], dtype=np.int64)
-            packer = Packer(self.code.variant.double, self.code.machine)
-            run(packer.address(), words.ctypes.data, self._threads)
-        return Launches(self, self._distances + addresses[self._origins])
+        return Launches(self, self._distances + addresses[self._origins], addresses)
 
 
 class Launches:
     """A kernel with the words of one call."""
 
-    def __init__(self, layout: Layout, words: Words):
+    def __init__(self, layout: Layout, words: Words, addresses: Words):
         self.layout = layout
         self.words = words
         self.place = int(words.ctypes.data)
+        self._maps = layout._map_distances + addresses[layout._map_origins]
+        self._packing = np.array([len(self._maps) // PACKED_WORDS, self._maps.ctypes.data], dtype=np.int64)
 
-    def run(self, start: int, stop: int, threads: int, lowest: int = 0) -> None:
-        """Run the steps from `start` to below `stop`; what is kept of them begins at the place `lowest`."""
+    def pack(self) -> Launch:
+        """The packing of the weights, which comes first."""
+        return Launch(self.layout._packer, self._packing.ctypes.data, self.layout._threads)
+
+    def steps(self, start: int, stop: int, threads: int, lowest: int = 0) -> Launch:
+        """The steps from `start` to below `stop`; what is kept of them begins at the place `lowest`."""
         layout, words = self.layout, self.words
         words[layout._start], words[layout._stop] = start, stop
         if layout._lowest >= 0:
             words[layout._lowest] = lowest
-        run(layout.code.address, self.place, threads)
+        return Launch(layout.code.address, self.place, threads)
 
 
 def _terms(structure: Structure, transposed: bool, first: int, last: int, units: int, terms: int) -> Sequence[int]:

@@ -149,7 +149,7 @@ class Leaves:
                 structure = node.args[0]["structure"]
                 row, entries = MAPS[structure.name], symbols[node.args[0].symbol]
                 multiply = row.product if node.op == "product" else row.transposed
-                return multiply(structure, entries, value(node.args[1]), "")
+                return multiply(structure, entries, value(node.args[1]), call.precision)
             return OPERATIONS[node.op](node, sizes)(*(value(arg) for arg in node.args))
 
         found = {}

@@ -20,6 +20,7 @@ from unrolled.backends.llvm.code import (
 )
 from unrolled.backends.llvm.compiler import compiled, module_for
 from unrolled.backends.llvm.machine import Machine
+from unrolled.backends.llvm.rounding import rounded
 
 # Of a map: address, bytes from unit to unit of its output and of its input, their numbers, where the packed weights
 # begin, how many maps stand side by side, which of them this is, the length of the whole product and where this begins.
@@ -29,14 +30,18 @@ PACKED_WORDS = 11
 
 @dataclass(frozen=True)
 class Packer:
-    """The code that packs maps of one type: `kernel(description, thread, threads)`."""
+    """The code that packs maps of one type: `kernel(description, thread, threads)`.
+
+    rounded   the packed weights are bfloat16
+    """
 
     double: bool
     machine: Machine
+    rounded: bool = False
 
     def address(self) -> int:
         """Where the code stands; it takes the address of a count and that of as many descriptions of maps."""
-        return compiled("pack", f"pack {self.double}", self.module, self.machine).address("kernel")
+        return compiled("pack", f"pack {self.double} {self.rounded}", self.module, self.machine).address("kernel")
 
     def module(self) -> ir.Module:
         """The code."""
@@ -88,8 +93,12 @@ class Packer:
                             value = self._gather(writer, address, offsets, mask)
                             self._write(writer, value, fields[TARGET], build.add(at, build.mul(term, each)))
 
-    @staticmethod
-    def _write(writer: Writer, value: ir.Value, target: ir.Value, at: ir.Value) -> None:
+    def _write(self, writer: Writer, value: ir.Value, target: ir.Value, at: ir.Value) -> None:
+        if self.rounded:
+            value = rounded(writer.build, value, self.machine)
+            place = writer.build.add(target, writer.build.mul(at, integer(2 * writer.numbers.lanes)))
+            writer.build.store(value, writer.pointer(place), align=2 * writer.numbers.lanes)
+            return
         place = writer.build.mul(at, integer(writer.numbers.lanes * writer.numbers.bytes))
         writer.store(value, writer.build.add(target, place), None)
 

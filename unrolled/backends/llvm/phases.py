@@ -199,7 +199,7 @@ class _Arrangement:
                     self.scratch.append((node, self.places[node]))
 
     def _new(self, node: Node, axis: str, what: str = "") -> Buffer:
-        return Buffer(f"{node.index}{what}", axis, Index.SCRATCH)
+        return Buffer(f"{node.op} {node.index}{what}", axis, Index.SCRATCH)
 
     def _is_read(self, node: Node) -> bool:
         """Whether a product, a reduction or a later level reads the value from memory."""
@@ -329,7 +329,7 @@ class _Arrangement:
     def _joined(self, segments: Iterable[Segment]) -> list[Segment]:
         """The segments, those that read neighbours in memory as one."""
         joints = {part: (joint, index) for joint in self.work.joints for index, part in enumerate(joint.parts)}
-        waiting = list(segments)
+        waiting = sorted(segments, key=lambda segment: joints[segment.operand][1] if segment.operand in joints else -1)
         found: list[Segment] = []
         while waiting:
             segment = waiting.pop(0)

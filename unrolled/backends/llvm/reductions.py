@@ -6,18 +6,7 @@ from collections.abc import Callable, Sequence
 
 from llvmlite import ir
 
-from unrolled.backends.llvm.code import (
-    I64,
-    POINTER,
-    VOID,
-    Description,
-    Numbers,
-    Writer,
-    integer,
-    intrinsic,
-    loop,
-    name_arguments,
-)
+from unrolled.backends.llvm.code import I64, POINTER, VOID, Description, Numbers, Writer, integer, intrinsic, loop
 from unrolled.backends.llvm.mathematics import Mathematics
 from unrolled.backends.llvm.phases import Reduction
 from unrolled.backends.llvm.places import Places
@@ -37,8 +26,7 @@ def write_reductions(
     function = ir.Function(module, SIGNATURE, name)
     function.linkage = "internal"
     function.attributes.add("noinline")
-    name_arguments(function, "call", "step", "row", "rows_end")
-    writer = Writer(function, numbers, description)
+    writer = Writer(function, numbers, description, ("call", "step", "row", "rows_end"))
     places = Places(writer, function.args[1], resets=False, reverse=reverse)
     for reduction in reductions:
         places.place(reduction.argument)

@@ -12,6 +12,7 @@ from unrolled.backends.environment import histories_of
 from unrolled.backends.llvm.arena import Arena, arena
 from unrolled.backends.llvm.backward import Reverse
 from unrolled.backends.llvm.gradients import Sums
+from unrolled.backends.llvm.group import Course
 from unrolled.backends.llvm.layout import Layout, row_stride, rows_apart
 from unrolled.backends.llvm.leaves import Leaves
 from unrolled.backends.llvm.rows import Rows
@@ -78,7 +79,7 @@ class BackwardRun:
         seeds = [self.reverse.seeds[name].name for name in self.plan.taps]
         return list(zip(("d_output", *seeds), d.outputs, strict=True))
 
-    def run(
+    def course(
         self,
         call: Call,
         outputs: Sequence[Tensor],
@@ -86,7 +87,7 @@ class BackwardRun:
         d: Cotangents,
         wants: Sequence[Sequence[bool]],
         rows: Rows,
-    ) -> Gradients:
+    ) -> Course[Gradients]:
         """Run a call."""
         reverse, layout = self.reverse, self.layout
         tensors = self.leaves.tensors(call)
@@ -104,11 +105,12 @@ class BackwardRun:
             tensors |= found.kept_tensors()
             halves = self._begin(memory, call, d, rows)
             launches = layout.launches(tensors, memory.address, int(rows.block.ctypes.data))
+            yield launches.pack()
             stop = rows.longest
             while stop > 0:
                 start = max(0, stop - steps)
                 lowest = 0 if rows.ragged else found.times(start, stop)[0] * rows.batch
-                launches.run(start, stop, self.threads, lowest)
+                yield launches.steps(start, stop, self.threads, lowest)
                 found.add(start, stop)
                 stop = start
             initial: list[Tensor | None] = []

@@ -8,15 +8,16 @@ import torch
 from torch import Tensor
 
 from unrolled.backends import Call, Result
-from unrolled.backends.llvm.arena import Arena, arena
+from unrolled.backends.llvm.arena import Arena, arena, recycled
 from unrolled.backends.llvm.forward import TABLE, Forward
+from unrolled.backends.llvm.group import Course
 from unrolled.backends.llvm.layout import Layout
 from unrolled.backends.llvm.leaves import Leaves
 from unrolled.backends.llvm.rows import Rows
 from unrolled.backends.llvm.scan_code import ScanCode
 from unrolled.backends.llvm.schedule import Schedule
 from unrolled.backends.llvm.work import Buffer, Index
-from unrolled.backends.maps import MAPS
+from unrolled.backends.maps import MAPS, matmul
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan
 from unrolled.ir.structure import DENSE
@@ -85,7 +86,9 @@ class ForwardRun:
             if dense:
                 stacked = self.leaves.stacked([node.args[0] for node in dense], call)
                 flat = None if table else value.reshape(-1, value.shape[-1])
-                found[f"products {name}"] = stacked.mT.contiguous() if flat is None else torch.mm(flat, stacked.mT)
+                found[f"products {name}"] = (
+                    stacked.mT.contiguous() if flat is None else matmul(flat, stacked.mT, call.precision)
+                )
             for number, node in enumerate(products):
                 if node not in dense:
                     found[f"product {name} {number}"] = self._structured(node, value, call, table=table)
@@ -96,21 +99,25 @@ class ForwardRun:
         if table:
             value = torch.eye(self.sizes[node.args[1].shape[0]], dtype=self.layout.dtype)
         entries = call.parameters[self.leaves.groups[node.args[0].symbol][0]]
-        return MAPS[structure.name].product(structure, entries, value, "").contiguous()
+        precision = "" if table else call.precision
+        return MAPS[structure.name].product(structure, entries, value, precision).contiguous()
 
-    def run(self, call: Call, rows: Rows) -> Result:
+    def course(self, call: Call, rows: Rows) -> Course[Result]:
         """Run a call."""
         forward, layout, dtype = self.forward, self.layout, self.layout.dtype
-        empty = torch.zeros if rows.ragged else torch.empty
         made = {
-            buffer.name: empty(rows.time, rows.batch, self._units(buffer), dtype=dtype)
+            buffer.name: recycled((rows.time, rows.batch, self._units(buffer)), dtype)
             for buffer in (*forward.outputs, *forward.saved)
         }
+        if rows.ragged:
+            for buffer in forward.outputs:
+                made[buffer.name].zero_()
         tensors = self.leaves.tensors(call) | self._outside(call) | made
         with arena(layout.size) as memory:
             self._begin(memory, call, rows)
             launches = layout.launches(tensors, memory.address, int(rows.block.ctypes.data))
-            launches.run(0, rows.longest, self.threads)
+            yield launches.pack()
+            yield launches.steps(0, rows.longest, self.threads)
             finals = [
                 self._last(made[buffer.name], initial, rows)
                 if buffer.index is Index.STEP

@@ -8,12 +8,23 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+from unrolled.backends.llvm import narrow
+from unrolled.backends.llvm.amx import ROWS, MatrixTile
 from unrolled.backends.llvm.compiler import compiled
 from unrolled.backends.llvm.driver import ScanWriter, Variant, panels_of, rows_of
 from unrolled.backends.llvm.machine import Machine
 from unrolled.backends.llvm.phases import Block, Pass, Step
 from unrolled.backends.llvm.tiles import Tile
 from unrolled.backends.llvm.work import Buffer, Index
+
+
+# Partial sums of each accumulator at a batch of one; half as many at two.
+MOST_SPLITS = 4
+
+
+def splits_of(batch: int) -> int:
+    """Partial sums where so few rows leave too few accumulators to keep the processor busy."""
+    return max(1, MOST_SPLITS // batch) if batch <= 2 else 1
 
 
 def ways(count: int, most: int) -> set[int]:
@@ -87,13 +98,16 @@ class ScanCode:
         return self._tiles[splits]
 
     def _empty(self, block: Block, each: Pass) -> PassTiles:
-        panels, rows = panels_of(block), rows_of(block, self.machine)
+        panels, rows = panels_of(block), rows_of(block, self.machine, self.variant.weights)
         return PassTiles(each, panels, rows, array("q", bytes(8 * (panels + 1) * (rows + 1))))
 
-    def _tile(self, each: Pass, blocks: int, rows: int, splits: int) -> Tile:
+    def _tile(self, each: Pass, blocks: int, rows: int, splits: int) -> Tile | MatrixTile:
         slots = tuple(segment.slots for segment in each.segments)
+        if self.variant.weights == narrow.MATRIX:
+            return MatrixTile(slots, len(each.accumulators), blocks, -(-rows // ROWS) * ROWS)
         tile = Tile(slots, len(each.accumulators), blocks, rows, splits, self.variant.double, self.variant.weights)
         room = 24 if self.machine.registers == 32 else 12
-        while tile.splits > 1 and tile.splits * rows * blocks * tile.count > room:
+        batch = MOST_SPLITS // splits  # not the rows of this tile: the same sums for any share of the batch
+        while tile.splits > 1 and tile.splits * batch * blocks * tile.count > room:
             tile = replace(tile, splits=tile.splits // 2)
         return tile

@@ -48,3 +48,12 @@ def choose(batch: int, weight_bytes: int, threads: int, reverse: bool) -> Schedu
     if weight_bytes < 48 * 1024:
         return Schedule(min(threads, batch), 1)
     return Schedule(1, threads)
+
+
+def own_threads(scans: int, threads: int) -> int | None:
+    """The threads that each of some scans has if they run side by side; None if they run one after the other.
+
+    Side by side, each needs fewer to wait for one another, and reads its weights in fewer places. Threads that cannot
+    be dealt evenly would stand idle.
+    """
+    return threads // scans if scans > 1 and threads % scans == 0 else None

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
-import torch
 from llvmlite import ir
 
 from unrolled.backends.llvm.compiler import compiled, module_for
@@ -93,10 +92,12 @@ def declare_barrier(module: ir.Module, machine: Machine) -> ir.Function:
 
 
 def _first(function: int, argument: int, threads: int) -> None:
-    """The launch that finds the runtime and puts the quick launch in its place."""
+    """The launch that finds the runtime and puts the quick launch in its place, unless torch may still be loaded."""
     global _launch
-    _launch = partial(_launcher(), _runtime())
-    _launch(function, argument, threads)
+    quick = partial(_launcher(), _runtime())
+    if "torch" in sys.modules:
+        _launch = quick
+    quick(function, argument, threads)
 
 
 _launch: Callable[[int, int, int], None] = _first
@@ -119,9 +120,10 @@ _table = (ctypes.c_void_p * len(ENTRIES))()
 
 def _runtime() -> int | None:
     """The address of the table for the runtime that torch uses; None where a kernel has to run on one thread."""
-    if _forked:
+    torch = sys.modules.get("torch")
+    if _forked or torch is None:
         return None
-    folder = Path(torch.__file__).parent / "lib"
+    folder = Path(torch.__file__ or "").parent / "lib"
     for scope in SCOPES.get(sys.platform, ()):
         try:
             library = ctypes.CDLL(scope and str(folder / scope), mode=os.RTLD_NOLOAD | os.RTLD_LAZY)
@@ -141,7 +143,7 @@ def _launcher() -> Callable[..., None]:
 
 def _module(machine: Machine) -> ir.Module:
     module = module_for("team", machine)
-    guarded = _guarded(module, machine)
+    guarded = define_guarded(module, machine)
     region = _region(module, guarded)
     launch = ir.Function(module, ir.FunctionType(VOID, [POINTER, POINTER, POINTER, INTEGER]), "launch")
     runtime, kernel, argument, threads = launch.args
@@ -174,8 +176,10 @@ def _region(module: ir.Module, guarded: ir.Function) -> ir.Function:
     return region
 
 
-def _guarded(module: ir.Module, machine: Machine) -> ir.Function:
-    """The kernel between setting and restoring the register that makes zeros of denormal numbers."""
+def define_guarded(module: ir.Module, machine: Machine) -> ir.Function:
+    """The internal function `guarded(kernel, argument, thread, team)`, in which denormal numbers are zero: it sets the
+    register for that, runs the kernel, and restores it.
+    """
     guarded = ir.Function(module, ir.FunctionType(VOID, [KERNEL.as_pointer(), *KERNEL.args]), "guarded")
     guarded.linkage = "internal"
     kernel, *arguments = guarded.args

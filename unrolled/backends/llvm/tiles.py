@@ -12,16 +12,23 @@ from functools import cached_property
 
 from llvmlite import ir
 
+from unrolled.backends.llvm.code import name_arguments
 from unrolled.backends.llvm.compiler import compiled, module_for
 from unrolled.backends.llvm.machine import Machine
 
 I64 = ir.IntType(64)
 I32 = ir.IntType(32)
 POINTER = ir.PointerType()
-# Of a stretch: the operand, its bytes from row to row, the numbers of the rows, the length, the packed weights.
-FIELDS = 5
-OPERAND, STRIDE, ROWS, LENGTH, WEIGHTS = range(FIELDS)
+# Of a stretch: the operand, its bytes from row to row, the numbers of the rows, the length, the packed weights, and
+# weights that a later tile will read, one vector for each term.
+FIELD_NAMES = ("operand", "stride", "rows", "length", "weights", "ahead")
+FIELDS = len(FIELD_NAMES)
+OPERAND, STRIDE, ROWS, LENGTH, WEIGHTS, AHEAD = range(FIELDS)
 UNROLLED = 4
+# Fewer rows read weights as fast as memory gives them: nothing is left to fetch ahead with.
+FETCHING_ROWS = 3
+# For reading, to the second level of the cache, data.
+FETCH_TO_SECOND_LEVEL = [ir.Constant(I32, number) for number in (0, 2, 1)]
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,9 @@ class Tile:
 
     def address(self, machine: Machine) -> int:
         """Where its code stands: void (out, stretches, first row)."""
-        return compiled("tile", self.key, lambda: self.module(machine), machine).address("tile")
+        return compiled(
+            f"tile of {self.rows} x {self.count * self.blocks} sums", self.key, lambda: self.module(machine), machine
+        ).address("tile")
 
     def module(self, machine: Machine) -> ir.Module:
         """Its code."""
@@ -79,8 +88,10 @@ class _Emission:
         self.machine = machine
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), (POINTER, POINTER, I64)), "tile")
         self.function.args[0].add_attribute("noalias")
+        name_arguments(self.function, "out", "stretches", "row")
         name = f"llvm.fma.v{self.lanes}{'f64' if tile.double else 'f32'}"
         self.fma = ir.Function(module, ir.FunctionType(self.vector, [self.vector] * 3), name)
+        self.fetch = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32]), "llvm.prefetch.p0")
         self.build = ir.IRBuilder(self.function.append_basic_block("entry"))
 
     def emit(self) -> None:
@@ -101,7 +112,7 @@ class _Emission:
 
     def field(self, stretches: ir.Value, index: int) -> ir.Value:
         place = self.build.gep(stretches, [ir.Constant(I64, index)], source_etype=I64)
-        return self.build.load(place, typ=I64)
+        return self.build.load(place, typ=I64, name=FIELD_NAMES[index % FIELDS])
 
     def stretch(
         self, slots: Sequence[int], fields: Sequence[ir.Value], first: ir.Value, sums: list[ir.Value]
@@ -115,6 +126,7 @@ class _Emission:
             offset = build.mul(build.load(place, typ=I64), fields[STRIDE])
             rows.append(build.inttoptr(build.add(fields[OPERAND], offset), POINTER))
         weights, length = build.inttoptr(fields[WEIGHTS], POINTER), fields[LENGTH]
+        self.ahead = build.inttoptr(fields[AHEAD], POINTER)
         unroll = UNROLLED
         whole = build.and_(length, ir.Constant(I64, -unroll))
         sums = self.loop(ir.Constant(I64, 0), whole, unroll, slots, rows, weights, sums)
@@ -134,11 +146,11 @@ class _Emission:
         body, after = self.function.append_basic_block("body"), self.function.append_basic_block("after")
         build.cbranch(build.icmp_signed("<", start, end), body, after)
         build.position_at_end(body)
-        step = build.phi(I64)
+        step = build.phi(I64, name="term")
         step.add_incoming(start, before)
         inside = []
         for value in sums:
-            phi = build.phi(self.vector)
+            phi = build.phi(self.vector, name="sum")
             phi.add_incoming(value, before)
             inside.append(phi)
         current = list(inside)
@@ -172,6 +184,8 @@ class _Emission:
         panels = len(slots) * tile.blocks
         at = build.mul(step, ir.Constant(I64, panels))
         loaded = [self.weight(weights, build.add(at, ir.Constant(I64, panel))) for panel in range(panels)]
+        if tile.rows >= FETCHING_ROWS:
+            build.call(self.fetch, [build.gep(self.ahead, [step], source_etype=self.vector), *FETCH_TO_SECOND_LEVEL])
         split = number % tile.splits
         each = tile.rows * tile.count * tile.blocks
         for row, pointer in enumerate(rows):

@@ -85,20 +85,26 @@ def unified_axes(nodes: Sequence[Node]) -> dict[str, str]:
     return {axis: root(axis) for axis in names}
 
 
-def plainer(roots: Sequence[Node], extra: dict[str, int], keep: Container[Node], resets: bool) -> dict[Node, Node]:
+def plainer(
+    roots: Sequence[Node], extra: dict[str, int], keep: Container[Node], resets: bool, tables: Container[Node] = ()
+) -> dict[Node, Node]:
     """The graph with maps of low rank as two maps, and diagonal ones as products of units; old node -> new node.
 
     extra    receives the ranks, by the names of their axes
     keep     products to leave as they are
     resets   whether states may begin anew: then their old values stand in two places, and are brought to one where
              other units read them
+    tables   values that are looked up in a table, which no product can read
     """
 
     def rewrite(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
-        if resets and OPERATIONS[node.op].kind in ("map", "units"):
-            args = tuple(
-                graph.add("raw", arg, axis=arg.shape[0]) if arg.op == "state" and arg.shape else arg for arg in args
-            )
+        kind = OPERATIONS[node.op].kind
+
+        def read(old: Node, new: Node) -> Node:
+            twofold = resets and kind in ("map", "units") and new.op == "state" and new.shape
+            return graph.add("raw", new, axis=new.shape[0]) if twofold or (kind == "map" and old in tables) else new
+
+        args = tuple(read(old, new) for old, new in zip(node.args, args, strict=True))
         if node.op in ("product", "transposed_product") and node not in keep:
             matrix, operand = args
             structure, shape = matrix["structure"], matrix.shape

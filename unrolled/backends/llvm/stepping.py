@@ -1,0 +1,315 @@
+"""One layer of a stream: its buffers, and the words of the kernels that take its steps; no torch."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+
+from unrolled.backends.llvm.code import I64, POINTER, VOID, integer, loop
+from unrolled.backends.llvm.compiler import compiled, module_for
+from unrolled.backends.llvm.constants import Array, matrix_of, symbols_of, values_of
+from unrolled.backends.llvm.driver import Variant
+from unrolled.backends.llvm.forward import TABLE, Forward, make_forward
+from unrolled.backends.llvm.layout import ALIGNMENT, Layout
+from unrolled.backends.llvm.machine import Machine, host
+from unrolled.backends.llvm.phases import make_step
+from unrolled.backends.llvm.rows import dense_rows
+from unrolled.backends.llvm.scan_code import ScanCode
+from unrolled.backends.llvm.team import define_guarded, run
+from unrolled.backends.llvm.work import Index
+from unrolled.errors import ShapeError
+from unrolled.ir.graph import Node
+from unrolled.ir.plan import Plan, plan_of_key
+
+# A row's length that no step reaches.
+ENDLESS = 2**62
+# Of an entry of a program: the kernel, its words, and among them the place of the step and of the one after.
+ENTRY = 4
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """All that the steps of one layer depend on.
+
+    plan        the plan's key
+    sizes       of each axis
+    scalars     the run-time numbers
+    parameters  in the order of the plan's groups
+    initial     state -> what it begins from, (axis,)
+    """
+
+    plan: str
+    sizes: Mapping[str, int]
+    scalars: Mapping[str, float]
+    parameters: tuple[Array, ...]
+    initial: Mapping[str, Array]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of all numbers."""
+        return next(iter(self.initial.values())).dtype
+
+
+@dataclass
+class Form:
+    """The words of a kernel for one kind of input. The step among them is 0 or 1: only its parity counts."""
+
+    code: ScanCode
+    words: array[int]
+    kept: list[Any]
+
+    def place(self, name: str) -> int:
+        """The place of a word, -1 if the code does not read it."""
+        return self.code.words.index(name) if name in self.code.words else -1
+
+    @cached_property
+    def _start(self) -> int:
+        return self.place("start")
+
+    @property
+    def parity(self) -> int:
+        """The next step, 0 or 1: which half of the states it reads."""
+        return self.words[self._start]
+
+    def set_parity(self, parity: int) -> None:
+        """Say which half of the states the next step reads."""
+        self.words[self._start], self.words[self.place("stop")] = parity, parity + 1
+
+    def entry(self) -> tuple[int, ...]:
+        """What a program says of it."""
+        first = self.words.buffer_info()[0]
+        return self.code.address, first, first + 8 * self._start, first + 8 * self.place("stop")
+
+    def copy(self) -> Form:
+        """The same kernel and weights with words of its own."""
+        return Form(self.code, array("q", self.words), self.kept)
+
+
+class SteppedLayer:
+    """The buffers of a layer, and its kernels.
+
+    x    what a step reads, (batch, input); y what it leaves, (batch, output)
+    """
+
+    def __init__(self, frozen: Frozen, batch: int, x: Array | None = None):
+        self.frozen = frozen
+        self.batch = batch
+        self.plan: Plan = plan_of_key(frozen.plan)
+        # numpy's own: types that were unpickled are others.
+        program, self.dtype = self.plan.program, np.dtype(frozen.dtype.name)
+        self.symbols = symbols_of(self.plan.groups, frozen.parameters)
+        (self.input, shape), *further = program.inputs
+        self.input_size = frozen.sizes[shape[0]]
+        self.x = self._zeros(self.input_size) if x is None else x
+        self.y = self._zeros(self._width(program.states[0][1]))
+        self.numbers = np.zeros(batch, np.int64)
+        self.further = {name: self._zeros(self._width(shape)) for name, shape in further}
+        self.carried = {
+            name: aligned((2, batch, self._whole_vectors(self._width(shape)) if shape else 1), self.dtype)
+            for name, shape in program.states
+        }
+        self.clock = 0
+        self.beats: dict[str, tuple[Array, Array]] = {}
+        for node in program.nodes:
+            if node.op == "tick":
+                units = self._width(node.shape)
+                periods = np.repeat(np.array(node["periods"], np.int64), units // len(node["periods"]))
+                self.beats[f"tick {node['periods']}"] = (periods, np.zeros(units, self.dtype))
+
+    def _width(self, shape: tuple[str, ...]) -> int:
+        return self.frozen.sizes[shape[0]] if shape else 1
+
+    def _whole_vectors(self, units: int) -> int:
+        lanes = host().lanes(self.dtype.itemsize == 8)
+        return -(-units // lanes) * lanes
+
+    def _zeros(self, units: int) -> Array:
+        return aligned((self.batch, units), self.dtype)
+
+    # State
+
+    def state(self, parity: int) -> dict[str, Array]:
+        """Copies of the states, by name."""
+        shapes = self.plan.program.states
+        return {name: self.carried[name][parity, :, : self._width(shape)].copy() for name, shape in shapes}
+
+    def set_state(self, name: str, value: Array, parity: int, rows: Any = slice(None)) -> None:
+        """Write a state."""
+        shape = dict(self.plan.program.states)[name]
+        self.carried[name][parity, rows, : self._width(shape)] = value
+
+    def due(self) -> None:
+        """Say which units are due at this step."""
+        for periods, beats in self.beats.values():
+            beats[...] = self.clock % periods == 0
+
+    # Kernels
+
+    @cached_property
+    def by_vectors(self) -> Form:
+        """The kernel that reads vectors."""
+        return self._form("")
+
+    @cached_property
+    def by_numbers(self) -> Form:
+        """The kernel that reads the whole numbers of one-hot vectors: rows of a table."""
+        uses = [arg for node in self.plan.program.nodes if node.op != "product" for arg in node.args]
+        if any(node.op == "sequence" and node["name"] == self.input for node in (*uses, *self.plan.program.results)):
+            raise ShapeError(f"the cell uses {self.input} itself, not only maps of it: give vectors, not whole numbers")
+        return self._form(TABLE)
+
+    def _form(self, mode: str) -> Form:
+        double = self.dtype.itemsize == 8
+        sizes = dict(self.frozen.sizes)
+        code, forward = _code(self.frozen.plan, tuple(sorted(sizes.items())), mode, double, host())
+        axes, extra = forward.work.axes, forward.work.extra
+        sizes = {**{axes.get(axis, axis): size for axis, size in sizes.items()}, **sizes, **extra}
+        layout = Layout(code, sizes, self.dtype, self.batch, 1)
+        rows = dense_rows(ENDLESS, self.batch, False, 1).block
+        arrays: dict[str, Array] = {}
+
+        def rows_of(name: str, value: Array) -> None:
+            arrays[name] = value
+            layout.rows_of(name, name, value.shape[-1] * layout.item)
+
+        rows_of(f"input {self.input}", self.x)
+        for name, value in self.further.items():
+            rows_of(f"input {name}", value)
+        rows_of(forward.outputs[0].name, self.y)
+        for name, (_, value) in self.beats.items():
+            rows_of(name, value)
+            layout.number(f"{name}.stride", 0)
+        for name, value in self.carried.items():
+            for half, place in zip(value, ("even", "odd"), strict=True):
+                arrays[f"{name} {place}"] = half
+                layout.address(f"state {name}.{place}", f"{name} {place}")
+            layout.number(f"state {name}.stride", value.shape[-1] * layout.item)
+        for name, value in self._fixed(code, sizes, forward).items():
+            rows_of(name, value)
+        if mode == TABLE:
+            arrays["symbols"] = self.numbers
+            layout.address("symbols", "symbols")
+            self._set_table(layout, arrays, forward, sizes)
+        for name, number in {"delta": 0, "members": 1, "start": 0, "stop": 1}.items():
+            layout.number(name, number)
+        layout.set_tiles({self.batch}, 4 if self.batch == 1 else 2 if self.batch == 2 else 1)
+
+        def place(node: Node) -> tuple[str, int, tuple[int, int]]:
+            matrix = arrays[f"map {node.symbol}"] = np.ascontiguousarray(
+                matrix_of(node, self.symbols, sizes), self.dtype
+            )
+            return f"map {node.symbol}", 0, (matrix.strides[0], matrix.strides[1])
+
+        layout.set_weights(place, 1)
+        layout.finish()
+        memory = aligned((layout.size,), np.dtype(np.uint8))
+        given = {name: _Address(value) for name, value in arrays.items()}
+        launches = layout.launches(given, int(memory.ctypes.data), int(rows.ctypes.data))
+        run(*launches.pack())
+        kept = [layout, memory, rows, *(value for name, value in arrays.items() if not name.startswith("map "))]
+        return Form(code, array("q", launches.words.tobytes()), kept)
+
+    def _fixed(self, code: ScanCode, sizes: Mapping[str, int], forward: Forward) -> dict[str, Array]:
+        """Vectors and numbers that are the same at every step."""
+        scalars = self.frozen.scalars
+        found: dict[str, Any] = {f"scalar {name}": number for name, number in scalars.items()}
+        for buffer in code.of_index(Index.FIXED):
+            if buffer.name.startswith("size "):
+                found[buffer.name] = sizes[buffer.name.removeprefix("size ")]
+        found |= {symbol: value for symbol, value in self.symbols.items() if value.ndim < 2}
+        values = values_of([node for node, _ in forward.once], self.symbols, scalars, sizes)
+        for (node, buffer), value in zip(forward.once, values, strict=True):
+            found[buffer.name] = np.broadcast_to(value, sizes[node.shape[0]]) if node.shape else value
+        return {name: np.array(value, self.dtype, ndmin=1) for name, value in found.items()}
+
+    def _set_table(self, layout: Layout, arrays: dict[str, Array], forward: Forward, sizes: Mapping[str, int]) -> None:
+        """The products with all one-hot vectors, side by side."""
+        products = forward.outside[self.input]
+        if not products:
+            return
+        maps = [matrix_of(node.args[0], self.symbols, sizes) for node in products]
+        table = arrays["table"] = np.ascontiguousarray(np.concatenate(maps).T, self.dtype)
+        column = 0
+        for number, each in enumerate(maps):
+            layout.rows_of(f"product {self.input} {number}", "table", table.strides[0], column * layout.item)
+            column += len(each)
+
+    @property
+    def weight_bytes(self) -> int:
+        """The bytes of the parameters."""
+        return sum(value.nbytes for value in self.frozen.parameters)
+
+
+class _Address:
+    """An array's address, asked for as a tensor's is."""
+
+    def __init__(self, value: Array):
+        self.value = value
+
+    def data_ptr(self) -> int:
+        return int(self.value.ctypes.data)
+
+
+def aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """Zeros that begin where a cache line does."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -int(memory.ctypes.data) % ALIGNMENT
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+@cache
+def _code(
+    key: str, sizes: tuple[tuple[str, int], ...], mode: str, double: bool, machine: Machine
+) -> tuple[ScanCode, Forward]:
+    plan = plan_of_key(key)
+    forward = make_forward(plan, False, {plan.program.inputs[0][0]: mode} if mode else {}, carried=True)
+    lanes = machine.lanes(double)
+    whole = all(size % lanes == 0 for size in {**dict(sizes), **forward.work.extra}.values())
+    return ScanCode(make_step(forward.work), Variant(double=double, whole=whole), machine), forward
+
+
+def program_of(forms: list[Form]) -> array[int]:
+    """What `launcher` runs: the forms one after the other, each for one step."""
+    entries = [word for form in forms for word in form.entry()]
+    return array("q", [len(forms), *entries])
+
+
+@cache
+def launcher(release: bool) -> Any:
+    """The function that runs a program at an address; `release` lets other threads of Python run meanwhile."""
+    kind = ctypes.CFUNCTYPE if release else ctypes.PYFUNCTYPE
+    machine = host()
+    return kind(None, ctypes.c_void_p)(compiled("steps", "steps", lambda: _steps(machine), machine).address("steps"))
+
+
+def _steps(machine: Machine) -> ir.Module:
+    """The code of the launcher: each kernel is run for its step, and told the parity of the next."""
+    module = module_for("steps", machine)
+    guarded = define_guarded(module, machine)
+    function = ir.Function(module, ir.FunctionType(VOID, [POINTER]), "steps")
+    (program,) = function.args
+    build = ir.IRBuilder(function.append_basic_block("entry"))
+
+    def word(at: ir.Value) -> ir.Value:
+        return build.load(build.gep(program, [at], source_etype=I64), typ=I64)
+
+    with loop(build, integer(0), word(integer(0))) as (number, _):
+        first = build.add(build.mul(number, integer(ENTRY)), integer(1))
+        kernel, words, start, stop = (
+            build.inttoptr(word(build.add(first, integer(index))), POINTER) for index in range(ENTRY)
+        )
+        build.call(guarded, [kernel, words, integer(0), integer(1)])
+        following = build.xor(build.load(start, typ=I64), integer(1))
+        build.store(following, start)
+        build.store(build.add(following, integer(1)), stop)
+    build.ret_void()
+    return module

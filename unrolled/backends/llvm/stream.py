@@ -1,0 +1,394 @@
+"""Streams: frozen layers that take one step at a time, as fast as Python allows and without torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from unrolled.backends.llvm.constants import Array, stored_shape
+from unrolled.backends.llvm.machine import unavailable
+from unrolled.backends.llvm.stepping import Form, Frozen, SteppedLayer, launcher, program_of
+from unrolled.errors import ShapeError, UnrolledError, UsageError, did_you_mean
+from unrolled.ir.plan import groups_of
+from unrolled.ir.program import bind, loads, verify_program
+
+FORMAT = 1
+CLOCK = "clock"
+# While a step reads more weights than this, other threads of Python may run: beyond some 20 us.
+RELEASED_BYTES = 4 * 2**20
+
+State = dict[str, Any]
+
+
+class Stream:
+    """Frozen layers, one upon the other, that take one step at a time and remember.
+
+    Nothing is allocated, checked twice or packed again from step to step: the weights are those of the moment when the
+    layer was frozen. One thread uses a stream at a time.
+
+    batch        the sequences that are read side by side
+    input_size   of the lowest layer; output_size, of the uppermost
+
+    Raises   UsageError where no kernels can be compiled, with the reason
+    """
+
+    def __init__(self, layers: Sequence[Frozen], batch: int = 1, *, stacked: bool = False):
+        reason = unavailable()
+        if reason:
+            raise UsageError(
+                f"a stream runs compiled kernels, which there are none of here: {reason}. "
+                "The layer itself takes single steps too: y, state = layer(x[None], state)"
+            )
+        if type(batch) is not int or batch < 1:
+            raise UsageError(f"batch is a whole number above 0, not {batch!r}")
+        self.batch = batch
+        self._stacked = stacked
+        self._layers: list[SteppedLayer] = []
+        for frozen in layers:
+            below = self._layers[-1].y if self._layers else None
+            self._layers.append(SteppedLayer(frozen, batch, below))
+        first, last = self._layers[0], self._layers[-1]
+        self.input_size, self.output_size = first.input_size, last.y.shape[1]
+        self.dtype = first.dtype
+        self._clocked = [layer for layer in self._layers if layer.beats]
+        self._plain = not self._clocked and not any(layer.further for layer in self._layers)
+        self._run = launcher(sum(layer.weight_bytes for layer in self._layers) > RELEASED_BYTES)
+        self._y, self._number = last.y, first.numbers
+        self._views: dict[tuple[int, ...], tuple[Array, Array]] = {first.x.shape: (first.x, last.y)}
+        if batch == 1:
+            self._views[first.x.shape[1:]] = (first.x[0], last.y[0])
+        # Once tensors have come: their class, the stream's type as torch has it, and the outputs as tensors.
+        self._tensor: Any = None
+        self._torch_type: Any = None
+        self._tensors: dict[tuple[int, ...], Any] = {}
+        self._forms: dict[str, tuple[Form, array[int], int]] = {}
+        self._form: Form | None = None
+        # What `step` takes without asking further: the type of x, if nothing else has to be set.
+        self._quick: Any = None
+        self._into = -1
+        self._words = array("q")
+        self._program = 0
+        for layer in self._layers:
+            _ = layer.by_vectors
+        self._take("vectors", np.ndarray)
+        self.reset()
+
+    def step(self, x: Any, **inputs: Any) -> Any:
+        """Read one step of every sequence and give the output.
+
+        What comes back is of the kind that was given, and is written over by the next step: keep `y.copy()`, or
+        `y.clone()` of a tensor, to have it longer. No gradient flows.
+
+        Shapes   x (batch, input), at batch 1 also (input,): an array, or a tensor on the CPU; or whole numbers
+                 (batch,), at batch 1 also an int, for one-hot vectors; inputs, the cell's further ones, (batch, axis),
+                 or (batch,) for numbers
+                 returns y (batch, output), or (output,) if x has no batch
+        Raises   ShapeError when something does not fit
+        """
+        kind = self._quick
+        if type(x) is kind and not inputs:
+            if kind is np.ndarray:
+                if x.dtype is self.dtype:
+                    found = self._views.get(x.shape)
+                    if found is not None:
+                        into, y = found
+                        into[...] = x
+                        self._run(self._program)
+                        return y
+            elif kind is int:
+                if 0 <= x < self.input_size:
+                    self._number[0] = x
+                    self._run(self._program)
+                    return self._y[0]
+            elif x.dtype is self._torch_type and x.is_contiguous() and x.is_cpu:
+                y = self._tensors.get(x.shape)
+                if y is not None:
+                    if self._into >= 0:
+                        self._words[self._into] = x.data_ptr()
+                    self._run(self._program)
+                    return y
+        return self._checked_step(x, inputs)
+
+    def _checked_step(self, x: Any, inputs: Mapping[str, Any]) -> Any:
+        """A step of anything that can be read as one."""
+        tensor = _is_tensor(x)
+        if tensor and not x.is_cpu:
+            raise ShapeError(f"x is on {x.device}; a stream runs on the CPU: x.cpu()")
+        given = np.asarray(_array_of(x))
+        if given.dtype.kind not in "fiu":
+            raise ShapeError(f"x holds vectors or the whole numbers of one-hot vectors, not {given.dtype}")
+        self._set_inputs(inputs)
+        if given.dtype.kind == "f":
+            shape = self._vectors(x, given, tensor)
+        else:
+            shape = self._numbers(x, given)
+        for layer in self._clocked:
+            layer.due()
+        self._run(self._program)
+        for layer in self._clocked:
+            layer.clock += 1
+        if tensor:
+            self._prepare_tensors()
+            return self._tensors[shape]
+        return self._views[shape][1]
+
+    def _vectors(self, x: Any, given: Array, tensor: bool) -> tuple[int, ...]:
+        if given.shape not in self._views:
+            expected = f"(batch, input), here {(self.batch, self.input_size)}"
+            also = f" or {(self.input_size,)}" if self.batch == 1 else ""
+            raise ShapeError(f"x is {given.shape}; expected {expected}{also}")
+        layer = self._layers[0]
+        direct = tensor and x.dtype is self._torch_type and x.is_contiguous()
+        if direct:
+            self._take("tensors", self._tensor)
+            if self._into >= 0:
+                self._words[self._into] = x.data_ptr()
+        else:
+            self._take("vectors", np.ndarray)
+            layer.x[...] = given
+        if tensor and self._tensor is None:
+            self._prepare_tensors()
+        return given.shape
+
+    def _numbers(self, x: Any, given: Array) -> tuple[int, ...]:
+        alone = self.batch == 1 and given.ndim == 0
+        if given.shape != (self.batch,) and not alone:
+            raise ShapeError(f"x of whole numbers is {given.shape}; expected (batch,), here {(self.batch,)}")
+        low, high = int(given.min()), int(given.max())
+        if low < 0 or high >= self.input_size:
+            raise ShapeError(f"x holds numbers from {low} to {high}; input_size is {self.input_size}")
+        self._take("numbers", int if self.batch == 1 else None)
+        self._number[...] = given
+        return (self.input_size,) if alone else (self.batch, self.input_size)
+
+    def _set_inputs(self, inputs: Mapping[str, Any]) -> None:
+        if self._stacked and inputs:
+            raise ShapeError(f"a stack hands no further inputs to its layers: {', '.join(inputs)}")
+        for layer in self._layers:
+            for name in inputs:
+                if name not in layer.further:
+                    raise ShapeError(f"the cell has no input {name!r}.{did_you_mean(name, layer.further)}")
+            for name, buffer in layer.further.items():
+                if name not in inputs:
+                    raise ShapeError(f"the cell reads a further input: {name}=… is missing")
+                value = np.asarray(_array_of(inputs[name]))
+                allowed = {buffer.shape, buffer.shape[1:]} if self.batch == 1 else {buffer.shape}
+                allowed |= {shape[:-1] for shape in allowed if buffer.shape[1] == 1}
+                if value.shape not in allowed:
+                    raise ShapeError(f"{name} is {value.shape}; expected (batch, axis), here {buffer.shape}")
+                buffer[...] = value.reshape(buffer.shape)
+
+    def _prepare_tensors(self) -> None:
+        if self._tensor is None:
+            torch: Any = sys.modules["torch"]
+            self._tensor, self._torch_type = torch.Tensor, getattr(torch, self.dtype.name)
+            self._tensors = {shape: torch.from_numpy(y) for shape, (_, y) in self._views.items()}
+
+    def _take(self, name: str, kind: Any) -> None:
+        """Run the kernels for one kind of input from now on."""
+        first, *above = self._layers
+        if name not in self._forms:
+            if name == "numbers":
+                form = first.by_numbers
+            else:
+                form = first.by_vectors if name == "vectors" else first.by_vectors.copy()
+            into = form.place(f"input {first.input}.pointer") if name == "tensors" else -1
+            self._forms[name] = form, program_of([form, *(layer.by_vectors for layer in above)]), into
+        form, program, self._into = self._forms[name]
+        if form is not self._form:
+            form.set_parity(self._parity)
+            self._form = form
+        self._words, self._program = form.words, program.buffer_info()[0]
+        self._quick = kind if self._plain else None
+
+    # State
+
+    @property
+    def _parity(self) -> int:
+        return 0 if self._form is None else self._form.parity
+
+    @property
+    def state(self) -> Any:
+        """What is remembered: a dictionary of copies, (batch, axis) by name, with the steps done if the cell has a
+        clock; of a stack a tuple of those. It can be set, also to the state that a layer returns.
+
+        Raises   ShapeError when it is set to what does not fit
+        """
+        found = []
+        for layer in self._layers:
+            values: State = layer.state(self._parity)
+            found.append(values | {CLOCK: layer.clock} if layer.beats else values)
+        return tuple(found) if self._stacked else found[0]
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        states = list(state) if self._stacked else [state]
+        if len(states) != len(self._layers):
+            raise ShapeError(f"the state has {len(states)} entries; the stack has {len(self._layers)} layers")
+        checked = [self._named(layer, each) for layer, each in zip(self._layers, states, strict=True)]
+        for layer, values in zip(self._layers, checked, strict=True):
+            layer.clock = int(values.pop(CLOCK, layer.clock))
+            for name, value in values.items():
+                layer.set_state(name, value, self._parity)
+
+    def _named(self, layer: SteppedLayer, state: Any) -> State:
+        """The values of a state by their names, checked."""
+        known = list(layer.carried)
+        names = [*known, CLOCK] if layer.beats else known
+        if not isinstance(state, Mapping):
+            values = [state] if hasattr(state, "shape") or not isinstance(state, Iterable) else list(state)
+            if not len(known) <= len(values) <= len(names):
+                raise ShapeError(f"the state has {len(values)} values; the cell has {', '.join(names)}")
+            state = dict(zip(names, values, strict=False))
+        found: State = {}
+        for name, value in state.items():
+            if name not in names:
+                raise ShapeError(f"the cell has no state {name!r}.{did_you_mean(name, names)}")
+            one = np.asarray(_array_of(value))
+            expected = (self.batch, len(layer.frozen.initial[name])) if name != CLOCK else ()
+            if one.shape != expected and (name == CLOCK or one.shape != expected[1:]):
+                raise ShapeError(f"state {name} is {one.shape}; expected (batch, hidden), here {expected}")
+            found[name] = one
+        return found
+
+    def reset(self, rows: Any = None) -> None:
+        """Begin anew: all sequences, or those that an index, a slice or a mask of the batch chooses.
+
+        The clock is the batch's: it begins anew with all sequences only.
+        """
+        for layer in self._layers:
+            for name, value in layer.frozen.initial.items():
+                layer.set_state(name, value, self._parity, slice(None) if rows is None else rows)
+            if rows is None:
+                layer.clock = 0
+
+    # Files
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write weights and state as a safetensors file, which `load_stream` reads; nothing in it is executed.
+
+        Raises   UnrolledError when it cannot be written
+        """
+        path = Path(path)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        try:
+            try:
+                beside.write_bytes(self._dumps())
+                beside.replace(path)
+            finally:
+                beside.unlink(missing_ok=True)
+        except OSError as error:
+            raise UnrolledError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def _dumps(self) -> bytes:
+        from safetensors.numpy import save
+
+        tensors: dict[str, Array] = {}
+        about = []
+        for number, layer in enumerate(self._layers):
+            frozen = layer.frozen
+            about.append({"plan": frozen.plan, "sizes": frozen.sizes, "scalars": frozen.scalars, "clock": layer.clock})
+            tensors |= {f"{number}.parameter.{index}": value for index, value in enumerate(frozen.parameters)}
+            tensors |= {f"{number}.initial.{name}": value for name, value in frozen.initial.items()}
+            tensors |= {f"{number}.state.{name}": value for name, value in layer.state(self._parity).items()}
+        fields = {"format": FORMAT, "batch": self.batch, "stacked": self._stacked, "layers": about}
+        whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        return save(whole, {"unrolled stream": json.dumps(fields)})
+
+    def __reduce__(self) -> Any:
+        return _loads, (self._dumps(),)
+
+    def __repr__(self) -> str:
+        layers = f", {len(self._layers)} layers" if self._stacked else ""
+        return f"Stream({self.input_size} -> {self.output_size}, batch {self.batch}{layers}, {self.dtype})"
+
+
+def load_stream(path: str | os.PathLike[str]) -> Stream:
+    """The stream that `Stream.save` wrote, where it stopped. Torch is not loaded, and nothing in the file is executed.
+
+    Raises   UsageError when it is none, is of a later format, or is damaged
+    """
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    return _loads(content, str(path))
+
+
+def _loads(content: bytes, where: str = "the stream") -> Stream:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(content)
+        size = int.from_bytes(content[:8], "little")
+        about = json.loads(content[8 : 8 + size]).get("__metadata__", {}).get("unrolled stream")
+        fields = None if about is None else json.loads(about)
+    # What is nested too deeply ends in a RecursionError.
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise UsageError(f"{where} is damaged: {str(error).splitlines()[0]}") from None
+    if fields is None:
+        raise UsageError(f"{where} holds no stream; layer.stream().save(…) writes one")
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
+        found = fields.get("format") if isinstance(fields, dict) else None
+        raise UsageError(f"{where} has format {found!r}; this version of unrolled reads format {FORMAT}")
+    try:
+        batch = fields["batch"]
+        layers = [_frozen(number, layer, tensors, batch) for number, layer in enumerate(fields["layers"])]
+        stream = Stream(layers, batch, stacked=bool(fields["stacked"]))
+        stream.state = [
+            {name: tensors[f"{number}.state.{name}"] for name in frozen.initial} for number, frozen in enumerate(layers)
+        ][slice(None) if stream._stacked else 0]
+        for layer, each in zip(stream._layers, fields["layers"], strict=True):
+            layer.clock = int(each["clock"])
+    except (LookupError, TypeError, ValueError, AttributeError, AssertionError, UnrolledError, RecursionError) as error:
+        raise UsageError(f"{where} is damaged: {error}") from None
+    return stream
+
+
+def _frozen(number: int, about: Mapping[str, Any], tensors: Mapping[str, Array], batch: int) -> Frozen:
+    """A layer as the file has it, checked: kernels trust the shapes that they are told."""
+    sizes = {str(axis): size for axis, size in about["sizes"].items()}
+    if any(type(size) is not int or size < 1 for size in sizes.values()):
+        raise UsageError("a size is no whole number above 0")
+    text, _ = json.loads(about["plan"])
+    program = loads(text)
+    verify_program(program)
+    if bind(program, sizes).dumps() != program.dumps() or program.rows:
+        raise UsageError("the cell does not fit its sizes")
+    groups = groups_of(program)
+    parameters = tuple(tensors[f"{number}.parameter.{index}"] for index in range(len(groups)))
+    initial = {name: tensors[f"{number}.initial.{name}"] for name, _ in program.states}
+    types = {value.dtype.name for value in (*parameters, *initial.values())}
+    if len(types) != 1 or not types <= {"float32", "float64"}:
+        raise UsageError(f"its numbers are {', '.join(sorted(types))}")
+    for group, value in zip(groups, parameters, strict=True):
+        if value.shape != stored_shape(group, sizes):
+            raise UsageError(f"{group.family}.{group.key} is {value.shape}")
+    for name, shape in program.states:
+        width = sizes[shape[0]] if shape else 1
+        if initial[name].shape != (width,) or tensors[f"{number}.state.{name}"].shape != (batch, width):
+            raise UsageError(f"the state {name} is not of {width} units")
+    scalars = {name: float(about["scalars"][name]) for name in program.scalars}
+    return Frozen(about["plan"], sizes, scalars, parameters, initial)
+
+
+def _is_tensor(value: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _array_of(value: Any) -> Any:
+    """A tensor as an array; anything else as it is."""
+    if not _is_tensor(value):
+        return value
+    if value.is_floating_point() and value.dtype.itemsize < 4:
+        value = value.float()
+    return value.detach().cpu().numpy()
