@@ -62,3 +62,11 @@ def test_taps_show_every_gate_at_every_step() -> None:
 def test_the_gradient_of_an_lstm_with_an_open_forget_gate_reaches_farthest() -> None:
     *_, elman, closed, opened = (float(row.split()[-1]) for row in shown("gradient_by_distance.py").splitlines()[2:])
     assert opened > 100 * max(elman, closed)
+
+
+def test_a_stream_steps_as_the_layer_runs_and_goes_on_without_torch() -> None:
+    out = shown("streaming.py").splitlines()
+    assert float(out[0].split()[-1]) < 1e-5
+    here, (there, loaded) = out[3].split(":")[1].strip(), out[4].split(":")[1].strip().rsplit(" ", 1)
+    assert here == there
+    assert loaded == "False"

@@ -142,23 +142,23 @@ class _Plain(nn.Module):
 
 def _race(console: Console, text: str) -> None:
     """Steps of training in turns, and what each network reads in a second."""
-    settings = LanguageModelOptions(), WindowOptions()
-    hidden_size, window, rows = settings[0].hidden_size, settings[1].window, settings[1].batch_size
+    training, hidden_size = WindowOptions(), LanguageModelOptions().hidden_size
+    window, rows = training.window, training.batch_size
     symbols = sorted(set(text))
     numbers = torch.tensor([symbols.index(character) for character in text[: (window + 1) * rows]])
     x = numbers.view(rows, window + 1).T.contiguous()
-    own = LanguageModel(duet, len(symbols), hidden_size)
-    contenders: list[tuple[nn.Module, Callable[[], Tensor]]] = []
-    plain = _Plain(len(symbols), hidden_size)
-    for network, scores in ((own, lambda: own(x[:-1])[0]), (plain, lambda: plain(x[:-1]))):
-        contenders.append((network, scores))
+    own, plain = LanguageModel(duet, len(symbols), hidden_size), _Plain(len(symbols), hidden_size)
+    contenders: list[tuple[nn.Module, Callable[[], Tensor]]] = [
+        (own, lambda: own(x[:-1])[0]),
+        (plain, lambda: torch.as_tensor(plain(x[:-1]))),
+    ]
     times: list[list[float]] = [[], []]
     for turn in range(RACE_TURNS):
         for (network, scores), taken in zip(contenders, times, strict=True):
             begin = time.perf_counter()
             loss = nn.functional.cross_entropy(scores().flatten(0, 1), x[1:].flatten())
             network.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             if turn >= RACE_TURNS // 4:
                 taken.append(time.perf_counter() - begin)
     ours, theirs = (window * rows / statistics.median(taken) for taken in times)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 import torch
 
-from tests.conformance.networks import NAMES, assert_close, batch_for, gradients, layer_of
+from tests.conformance.networks import NAMES, assert_close, batch_for, gradients, layer_of, run
 from unrolled.backends.llvm.machine import host, unavailable
 from unrolled.errors import UsageError
 from unrolled.layers import Recurrent
@@ -48,7 +50,9 @@ def pair(name: str, input_size: int, hidden_size: int, **options: Any) -> tuple[
 def check(layer: Recurrent, exact: Recurrent, batch: int = 3, **options: Any) -> None:
     given = batch_for(layer, 4, batch, **options)
     wide = given.with_flat([tensor.double() for tensor in given.flat])
-    got, expected = gradients(layer, given), gradients(exact, wide)
+    cotangents = [torch.randn_like(result) for result in run(exact, wide)]
+    got = gradients(layer, given, [cotangent.float() for cotangent in cotangents])
+    expected = gradients(exact, wide, cotangents)
     for found, true in zip(got, expected, strict=True):
         assert all(tensor.dtype == torch.float32 for tensor in found)
         assert_close(found, true, TOLERANCE)
@@ -102,6 +106,26 @@ def test_what_rows_hold_beside_it_does_not_touch_a_row(way: str) -> None:
     assert got[:, 7].isnan().all()
     rest = [row for row in range(20) if row != 7]
     assert torch.equal(got[:, rest], expected[:, rest])
+
+
+def test_every_thread_of_the_process_may_use_them(way: str) -> None:
+    layer, _ = pair("lstm", 33, 40)
+    x = torch.randn(6, 20, 33)
+    expected = layer(x)[0]
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: layer(x)[0], range(12)))
+    assert all(torch.equal(expected, other) for other in found)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+def test_so_may_a_forked_child(way: str) -> None:
+    layer, _ = pair("lstm", 33, 40)
+    x = torch.randn(6, 20, 33)
+    expected = layer(x)[0]
+    child = os.fork()
+    if not child:
+        os._exit(0 if torch.equal(layer(x)[0], expected) else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("backend", ["llvm", "reference"])

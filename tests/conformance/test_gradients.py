@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -86,14 +87,20 @@ def test_the_plans_backward_is_that_of_autograd_in_single_precision(
     batch, time, into, hidden = shape
     layer = layer_of(name, into, hidden, dtype=torch.float32, backend=engine)
     given = batch_for(layer, time, batch, ragged=True, resets=True, taps=True)
-    got, got_gradients = gradients(layer, given)
-    reference = twin(layer, "reference").double()
+    reference = twin(layer, "reference")
     random = torch.Generator().manual_seed(7)
-    cotangents = [torch.randn(value.shape, generator=random).double() for value in got]
+    cotangents = [torch.randn(value.shape, generator=random) for value in run(reference, given)]
+    got, single = (list(chain(*gradients(network, given, cotangents))) for network in (layer, reference))
     exact = given.with_flat([tensor.double() for tensor in given.flat])
-    expected, expected_gradients = gradients(reference, exact, cotangents)
-    assert_close([value.double() for value in got], expected, 4e-6)
-    assert_close([value.double() for value in got_gradients], expected_gradients, 4e-6)
+    expected = list(chain(*gradients(reference.double(), exact, [value.double() for value in cotangents])))
+    for index, (a, b, c) in enumerate(zip(got, single, expected, strict=True)):
+        # A cell that amplifies roundings has those of any order of summation, plain torch's too.
+        assert distance(a, c) <= max(4e-6, 3 * distance(b, c)), index
+
+
+def distance(a: torch.Tensor, b: torch.Tensor) -> float:
+    """The largest difference, relative to the largest entry."""
+    return float((a.double() - b).abs().max() / b.abs().max().clamp(min=1e-3)) if b.numel() else 0.0
 
 
 @pytest.mark.parametrize("shape", EMPTY, ids=ids)

@@ -179,3 +179,8 @@ def test_the_recurrent_mask_leaves_maps_of_further_inputs_alone():
 def test_only_a_cell_with_tick_reads_the_clock():
     assert clockwork.program.uses_clock
     assert not get("lstm").program.uses_clock
+
+
+def test_scalars_keep_the_order_of_the_signature_through_text() -> None:
+    cell = parse("@cell\ndef two(x, h, *, zeta=0.9, alpha=0.1):\n    h = zeta * h + alpha * (W.h @ x)\n    return h")
+    assert list(loads(cell.program.dumps()).scalars.items()) == [("zeta", 0.9), ("alpha", 0.1)]

@@ -112,7 +112,7 @@ class Program:
             "inputs": self.inputs,
             "states": self.states,
             "rows": self.rows,
-            "scalars": dict(self.scalars),
+            "scalars": list(self.scalars.items()),  # in the order of the signature, in which a call gives their values
             "axes": dict(self.axes),
             "initial": dict(self.initial),
             "init": dict(self.init),
@@ -145,6 +145,7 @@ def loads(text: str) -> Program:
         nodes.append(graph.add(op, *(nodes[arg] for arg in args), **restored))
     equations = tuple((name, nodes[index]) for name, index in fields.pop("equations"))
     results = tuple(nodes[index] for index in fields.pop("results"))
+    fields["scalars"] = dict(fields["scalars"])
     for key in ("inputs", "states", "rows"):
         fields[key] = tuple((name, tuple(shape)) for name, shape in fields[key])
     return Program(equations=equations, results=results, **fields)

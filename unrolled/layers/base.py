@@ -87,16 +87,17 @@ class SequenceLayer(nn.Module):
         """The state that sequences begin from."""
         raise NotImplementedError
 
-    def stream(self, batch: int = 1) -> Stream:
+    def stream(self, batch: int = 1, threads: int | None = None) -> Stream:
         """A frozen copy of this layer that takes one step at a time: y = stream.step(x).
 
         It begins at the initial state, computes on the CPU, and does not see later changes of the weights.
 
+        threads   that share a step; None chooses by the size of the weights, of which each thread keeps a part near
         Raises   UsageError for a layer that reads backwards or drops units, or where no kernels can be compiled
         """
         from unrolled.backends.llvm.stream import Stream
 
-        return Stream(self._frozen(), batch)
+        return Stream(self._frozen(), batch, threads=threads)
 
     def _frozen(self) -> list[Frozen]:
         """The layer's weights, one entry for each cell on the way from x to y."""

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from unrolled.errors import ShapeError, UsageError
 from unrolled.layers.base import SequenceLayer
+from unrolled.layers.recurrent import Recurrent
 from unrolled.layers.stream import check_passes
+from unrolled.scan import scans
 
 if TYPE_CHECKING:
     from unrolled.backends.llvm.stepping import Frozen
@@ -22,6 +24,14 @@ def _check_time_major(layers: Iterable[nn.Module]) -> None:
     for layer in layers:
         if getattr(layer, "batch_first", False):
             raise UsageError("layers inside another one are time-major: give batch_first to the outermost alone")
+
+
+def _is_plain(layer: Recurrent) -> bool:
+    """Whether a call of the layer is its scan alone: nothing hangs on it, no class derived from it runs otherwise."""
+    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
+    if any(hooks) or torch.nn.modules.module._has_any_global_hook():
+        return False
+    return type(layer).run is Recurrent.run and type(layer).forward is Recurrent.forward
 
 
 class Stacked(SequenceLayer):
@@ -66,11 +76,11 @@ class Stacked(SequenceLayer):
                 x = layer(x)
         return x, tuple(finals)
 
-    def stream(self, batch: int = 1) -> Stream:
+    def stream(self, batch: int = 1, threads: int | None = None) -> Stream:
         """A frozen copy of all layers that takes one step at a time; its state has one entry a layer."""
         from unrolled.backends.llvm.stream import Stream
 
-        return Stream(self._frozen(), batch, stacked=True)
+        return Stream(self._frozen(), batch, stacked=True, threads=threads)
 
     def _frozen(self) -> list[Frozen]:
         found = []
@@ -117,7 +127,14 @@ class Bidirectional(SequenceLayer):
         if state is not None and len(state) != 2:
             raise ShapeError(f"the state has {len(state)} entries; a bidirectional layer has two, forward and backward")
         states = state if state is not None else (None, None)
-        results = [layer(x, each, lengths, resets, **more) for layer, each in zip(self.directions, states, strict=True)]
+        group = self._group()
+        if group:
+            given = [layer.prepare(x, each, lengths, resets, **more) for layer, each in zip(group, states, strict=True)]
+            found = zip(group, given, scans(given, group[0].backend), strict=True)
+            results = [layer.finish(*prepared, *scanned) for layer, prepared, scanned in found]
+        else:
+            both = zip(self.directions, states, strict=True)
+            results = [layer(x, each, lengths, resets, **more) for layer, each in both]
         joined = torch.cat([y for y, *_ in results], -1)
         finals = Directions(results[0][1], results[1][1])
         taps = [
@@ -125,6 +142,11 @@ class Bidirectional(SequenceLayer):
             for ahead, behind in zip(results[0][2:], results[1][2:], strict=True)
         ]
         return (joined, finals, *taps)
+
+    def _group(self) -> list[Recurrent]:
+        """The directions, where both do no more than run their scans, on one backend: then these run side by side."""
+        plain = [layer for layer in self.directions if isinstance(layer, Recurrent) and _is_plain(layer)]
+        return plain if len(plain) == 2 and plain[0].backend == plain[1].backend else []
 
     def _frozen(self) -> list[Frozen]:
         raise UsageError(

@@ -146,16 +146,30 @@ class Recurrent(SequenceLayer):
         state: Any,
         lengths: Tensor | None,
         resets: Tensor | None,
+        **more: Any,
+    ) -> tuple[Any, ...]:
+        """Run the cell over time: see `prepare` for what it is given.
+
+        Shapes   returns y (time, batch, hidden), the state as a named tuple, and with taps a dictionary of
+                 (time, batch, axis) by name
+        """
+        plan, call = self.prepare(x, state, lengths, resets, **more)
+        return self.finish(plan, call, *scan(plan, call, self.backend))
+
+    def prepare(
+        self,
+        x: Tensor,
+        state: Any,
+        lengths: Tensor | None,
+        resets: Tensor | None,
         *,
         taps: tuple[str, ...] | list[str] = (),
         **inputs: Tensor,
-    ) -> tuple[Any, ...]:
-        """Run the cell over time.
+    ) -> tuple[Plan, Call]:
+        """What the scan is given.
 
         Shapes   x (time, batch, input), or whole numbers (time, batch) for one-hot vectors; state, each
                  (batch, hidden); inputs, the cell's further ones, (time, batch, axis), or (time, batch) for numbers
-                 returns y (time, batch, hidden), the state as a named tuple, and with taps a dictionary of
-                 (time, batch, axis) by name
         Raises   ShapeError when an axis does not fit; CellError for a tap that the cell does not have
         """
         if isinstance(taps, str):
@@ -182,11 +196,14 @@ class Recurrent(SequenceLayer):
             self.reverse,
             precision,
         )
-        outputs, finals = scan(plan, call, self.backend)
-        if clock is not None:
-            finals = [*finals, clock + x.shape[0]]
+        return plan, call
+
+    def finish(self, plan: Plan, call: Call, outputs: list[Tensor], finals: list[Tensor]) -> tuple[Any, ...]:
+        """What the layer returns, of what the scan gave."""
+        if call.clock is not None:
+            finals = [*finals, call.clock + call.sequences[0].shape[0]]
         packed = make_state(self._fields(), tuple(finals))
-        if not taps:
+        if not plan.taps:
             return outputs[0], packed
         return outputs[0], packed, dict(zip(plan.taps, outputs[1:], strict=True))
 

@@ -34,9 +34,9 @@ def frozen(
     for value in (*parameters, *initial.values()):
         if value.dtype not in (torch.float32, torch.float64):
             raise UsageError(f"a stream computes in float32 or float64, not {value.dtype}: layer.float().stream()")
-    kept, begin = ([value.detach().cpu().contiguous().clone().numpy() for value in each] for each in (
-        parameters, initial.values()
-    ))
+    kept, begin = (
+        [value.detach().cpu().contiguous().clone().numpy() for value in each] for each in (parameters, initial.values())
+    )
     own = {axis: sizes[axis] for axis in plan.axes}
     return Frozen(plan.key, own, dict(scalars), tuple(kept), dict(zip(initial, begin, strict=True)))
 

@@ -76,9 +76,8 @@ class _OneStep(Planned, torch.nn.RNNCellBase):
                 if value.dtype != own:
                     raise RuntimeError(f"{name} is {value.dtype}, the weights are {own}: convert one of them")
         x, given = x.to(own), tuple(state.to(own) for state in given)
-        _, finals = run(
-            self._plan, self._mode, weights, x.unsqueeze(0), given, precision=precision, backend=self.backend
-        )
+        one = [(weights, given)]
+        ((_, finals),) = run(self._plan, self._mode, one, x.unsqueeze(0), None, precision, self.backend)
         if precision:
             narrow = getattr(torch, precision)
             _, kinds = autocast_types(self._mode, False, False, types, narrow, x.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -16,7 +16,11 @@ from unrolled.cells.lstm import lstm
 from unrolled.ir.plan import Plan, make_plan
 from unrolled.ir.program import bind, without_biases
 from unrolled.language import Cell, parse
-from unrolled.scan import scan
+from unrolled.layers.stream import frozen
+from unrolled.scan import scans
+
+if TYPE_CHECKING:
+    from unrolled.backends.llvm.stepping import Frozen
 
 lstm_projected = parse('''
 @cell(source="Sak, Senior & Beaufays 2014, arXiv 1402.1128", axes={"V.h": "projection"})
@@ -67,22 +71,38 @@ def plan_of(mode: str, bias: bool, projected: bool) -> Plan:
 def run(
     plan: Plan,
     mode: str,
+    directions: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]],
+    x: Tensor,
+    lengths: Tensor | None = None,
+    precision: str = "",
+    backend: str = "",
+) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Run one layer, forward and, if there is a second direction, backward.
+
+    Shapes   x (time, batch, input); directions, each (weights, states): the weights in torch's order, weight_ih,
+             weight_hh, bias_ih, bias_hh, weight_hr, some of them absent; the states, each (batch, hidden)
+             returns for each direction y (time, batch, hidden) in a list, and the final states
+    """
+    calls = [
+        _call(plan, mode, weights, x, states, lengths, reverse=direction == 1, precision=precision)
+        for direction, (weights, states) in enumerate(directions)
+    ]
+    return scans([(plan, call) for call in calls], backend)
+
+
+def _call(
+    plan: Plan,
+    mode: str,
     weights: Sequence[Tensor],
     x: Tensor,
     states: Sequence[Tensor],
-    lengths: Tensor | None = None,
-    reverse: bool = False,
-    precision: str = "",
-    backend: str = "",
-) -> tuple[Tensor, list[Tensor]]:
-    """Run one layer in one direction.
-
-    Shapes   weights in torch's order, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, some of them absent;
-             x (time, batch, input); states, each (batch, hidden)
-             returns y (time, batch, hidden), the final states
-    """
+    lengths: Tensor | None,
+    *,
+    reverse: bool,
+    precision: str,
+) -> Call:
     sizes = {"input": x.shape[-1], "hidden": states[-1].shape[-1], "projection": states[0].shape[-1]}
-    call = Call(
+    return Call(
         sequences=[x],
         rows=[],
         states=list(states),
@@ -94,8 +114,14 @@ def run(
         reverse=reverse,
         precision=precision,
     )
-    outputs, finals = scan(plan, call, backend)
-    return outputs[0], finals
+
+
+def frozen_of(plan: Plan, mode: str, weights: Sequence[Tensor], widths: Sequence[int]) -> Frozen:
+    """One layer for a stream; `widths` are the units of its states."""
+    sizes = {"input": weights[0].shape[1], "hidden": widths[-1], "projection": widths[0]}
+    names = [name for name, _ in plan.program.states]
+    initial = {name: weights[0].new_zeros(width) for name, width in zip(names, widths, strict=True)}
+    return frozen(plan, sizes, {}, _parameters(mode, weights), initial)
 
 
 def _parameters(mode: str, weights: Sequence[Tensor]) -> list[Tensor]:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from unrolled import sequence
+from unrolled.errors import UsageError
 from unrolled.ir.plan import Plan
-from unrolled.nn.equations import Planned, autocast_types, pair, plan_of, run, single
+from unrolled.nn.equations import Planned, autocast_types, frozen_of, pair, plan_of, run, single
 from unrolled.scan import multiplies_in
+
+if TYPE_CHECKING:
+    from unrolled.backends.llvm.stream import Stream
 
 
 class _Layers(Planned, torch.nn.RNNBase):
@@ -53,6 +57,25 @@ class _Layers(Planned, torch.nn.RNNBase):
     def extra_repr(self) -> str:
         """Torch's line, and the backend where one was chosen."""
         return super().extra_repr() + (f", backend={self.backend}" if self.backend else "")
+
+    def stream(self, batch: int = 1, threads: int | None = None) -> Stream:
+        """A frozen copy that takes one step at a time, from a state of zeros: y = stream.step(x).
+
+        Its state has names, and with several layers one entry a layer.
+
+        Raises   UsageError for a network that reads backwards or drops units, or where no kernels can be compiled
+        """
+        from unrolled.backends.llvm.stream import Stream
+
+        if self.bidirectional:
+            raise UsageError("a bidirectional network begins at both ends: stream one with bidirectional=False")
+        if self.training and self.dropout > 0 and self.num_layers > 1:
+            raise UsageError("dropout drops units in training, a stream drops none: call .eval() first")
+        layers = []
+        for names in self._all_weights:
+            weights = [getattr(self, name) for name in names]
+            layers.append(frozen_of(self._plan, self.mode, weights, self._widths()))
+        return Stream(layers, batch, stacked=self.num_layers > 1, threads=threads)
 
     def _own_type(self) -> torch.dtype:
         weight = self.weight_ih_l0
@@ -123,24 +146,16 @@ class _Layers(Planned, torch.nn.RNNBase):
             raise RuntimeError(f"hx is {', '.join(map(str, types))}, the weights are {own}: convert one of them")
         x, states = x.to(own), tuple(state.to(own) for state in states)
         directions = 2 if self.bidirectional else 1
-        finals = []
+        finals: list[list[Tensor]] = []
         for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(directions):
-                index = directions * layer + direction
-                y, final = run(
-                    self._plan,
-                    self.mode,
-                    [getattr(self, name) for name in self._all_weights[index]],
-                    x,
-                    [state[index] for state in states],
-                    lengths,
-                    reverse=direction == 1,
-                    precision=precision,
-                    backend=self.backend,
-                )
-                outputs.append(y)
-                finals.append(final)
+            indices = range(directions * layer, directions * (layer + 1))
+            given = [
+                ([getattr(self, name) for name in self._all_weights[index]], [state[index] for state in states])
+                for index in indices
+            ]
+            results = run(self._plan, self.mode, given, x, lengths, precision, self.backend)
+            finals += [final for _, final in results]
+            outputs = [y for (y,), _ in results]
             x = torch.cat(outputs, -1) if directions == 2 else outputs[0]
             if self.training and self.dropout > 0 and layer < self.num_layers - 1:
                 x = self._dropped(x, lengths, packed)

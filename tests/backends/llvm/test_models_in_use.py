@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ pytest.importorskip("llvmlite")
 
 from tests.conformance.networks import NAMES, assert_close, batch_for, gradients, layer_of, run, twin
 from unrolled.backends.llvm import machine
+from unrolled.language import parse
 from unrolled.layers import Recurrent
 
 if machine.unavailable():
@@ -138,6 +140,35 @@ def test_whole_numbers_of_a_further_input_are_numbers() -> None:
     x, interval = torch.randn(3, 2, 3, dtype=torch.float64), torch.tensor([[1, 2], [3, 1], [2, 2]])
     expected, _ = layer(x, dt=interval.double())
     assert_close([layer(x, dt=interval)[0]], [expected])
+
+
+def assert_as_reference(text: str, x: Tensor, **options: Any) -> None:
+    found = []
+    for backend in ("llvm", "reference"):
+        torch.manual_seed(1)
+        layer = Recurrent(parse(text), 4, 6, backend=backend, dtype=torch.float64, **options)
+        y, _ = layer(x)
+        found.append([y, *torch.autograd.grad(y.square().sum(), list(layer.parameters()))])
+    assert_close(*found)
+
+
+def test_cells_that_differ_in_one_constant_have_kernels_of_their_own() -> None:
+    for keep in ("0.5", "0.25", "1.5"):
+        text = f"@cell\ndef made(x, h):\n    h = {keep} * h + tanh(W.a @ x)\n    return h\n"
+        assert_as_reference(text, torch.randn(4, 5, 4, dtype=torch.float64))
+
+
+def test_cells_that_differ_in_one_structure_have_kernels_of_their_own() -> None:
+    for structure in ("diagonal()", "block_diagonal(2)", "antisymmetric()", "low_rank(2)", "block_triangular((1, 2))"):
+        text = (
+            f"@cell(structure={{'U.a': {structure}}})\ndef made(x, h):\n    h = tanh(W.a @ x + U.a @ h)\n    return h\n"
+        )
+        assert_as_reference(text, torch.randn(4, 5, 4, dtype=torch.float64))
+
+
+def test_a_map_of_what_a_map_gives_of_whole_numbers_reads_the_table_row_by_row() -> None:
+    text = "@cell\ndef made(x, h):\n    q = W.a @ x\n    h = tanh(U.a @ q + layer_norm(q) + h)\n    return h\n"
+    assert_as_reference(text, torch.randint(0, 4, (4, 5)))
 
 
 HOLD: dict[str, Callable[[Tensor], object]] = {

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -77,6 +78,14 @@ _given: list[tuple[int, Tensor]] = []
 _requests = 0
 
 
+def _is_unused(memory: Tensor, count_of: Callable[[int], int]) -> bool:
+    """Whether nobody else can read the memory: no tensor, no one who has asked for the storage, no other process."""
+    storage = memory.untyped_storage()
+    # Each is held by what is asked here: the list's tensor and the storage, the variable and the argument.
+    held = count_of(storage._cdata) > 2 or sys.getrefcount(storage) > 2
+    return not held and not storage.is_shared() and storage.nbytes() == memory.numel()
+
+
 def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     """An empty tensor, if it is large in the memory of one that was given before and that nobody holds any more."""
     global _requests
@@ -88,8 +97,7 @@ def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         _requests += 1
         found: Tensor | None = None
         for place, (_, memory) in enumerate(_given):
-            # Held by the list's tensor and by the storage that is asked, and by no other tensor.
-            if memory.numel() == size and count_of(memory.untyped_storage()._cdata) == 2:
+            if memory.numel() == size and _is_unused(memory, count_of):
                 found = memory
                 del _given[place]
                 break
@@ -99,4 +107,4 @@ def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         while _given and _given[0][0] < _requests - _PATIENCE:
             del _given[0]
         # No view: an operation in place on what a scan gives is to be allowed.
-        return torch.empty(0, dtype=dtype).set_(found.untyped_storage(), 0, shape)
+        return torch.empty(0, dtype=dtype).set_(found.untyped_storage(), 0, shape)  # type: ignore[call-overload, no-any-return]

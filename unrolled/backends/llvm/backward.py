@@ -307,7 +307,7 @@ class _Making:
                 given[new] = Buffer("d_output", work.axis(new.shape), Index.STEP)
             elif new.op == "parameter" and len(new.shape) < 2:
                 given[new] = fixed_buffer(new, work.axis(new.shape))
-        once = []
+        once: list[tuple[Node, Buffer]] = []
         timed = self._timed(image)
         for node, new in image.items():
             if node.args and len(node.shape) < 2 and node not in timed and new not in given:

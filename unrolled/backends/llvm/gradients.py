@@ -166,10 +166,10 @@ class GrowingGradients:
             return
         whole = len(share.symbols) == len(group.names)
         part = total if whole else total.chunk(len(group.names))[share.symbols[0]]
-        if isinstance(operand, Node) and operand.op == "state" and not (rows := self.placed).ragged:
-            if self.call.resets is None:
-                self._add_old_state(part, self._factor(share.stack, d), operand["name"], rows, start, stop)
-                return
+        rows, steady = self.placed, not self.placed.ragged and self.call.resets is None
+        if isinstance(operand, Node) and operand.op == "state" and steady:
+            self._add_old_state(part, self._factor(share.stack, d), operand["name"], rows, start, stop)
+            return
         if isinstance(operand, Node) and operand.op == "sequence":
             value = self.inputs[operand["name"]]
             if not value.is_floating_point():

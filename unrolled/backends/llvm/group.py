@@ -83,10 +83,9 @@ def _module(machine: Machine) -> ir.Module:
         )
         dealt = build.icmp_signed("==", build.srem(number, threads), thread)
         with build.if_then(build.select(whole, inside, dealt)):
-            kernel, description = (build.inttoptr(field(number, place), POINTER) for place in (0, 1))
+            kernel = build.inttoptr(field(number, 0), KERNEL.as_pointer())
+            description = build.inttoptr(field(number, 1), POINTER)
             place = build.select(whole, build.sub(thread, first.now[0]), integer(0))
-            build.call(
-                build.bitcast(kernel, KERNEL.as_pointer()), [description, place, build.select(whole, own, integer(1))]
-            )
+            build.call(kernel, [description, place, build.select(whole, own, integer(1))])
     build.ret_void()
     return module

@@ -27,10 +27,8 @@ from unrolled.backends.llvm.schedule import Schedule, choose, own_threads, state
 from unrolled.backends.reference import Interpreter
 from unrolled.ir.plan import Plan
 
-# An input of more units, or of few rows, is multiplied with its maps before the loop, by one large product. Before the
-# loop a product of bfloat16 is bfloat16 too, and is read and written twice.
+# An input of more units, or of few rows, is multiplied with its maps before the loop, by one large product.
 FUSED_INPUTS = 512
-FUSED_MATRIX_INPUTS = 1024
 FUSED_ROWS = 4
 # Shapes of calls whose layouts are kept.
 SHAPES = 64
@@ -98,6 +96,8 @@ class CompiledPlan:
         if not self.runs(call):
             return self.reference.backward(call, outputs, saved, d, wanted)
         call, d = _evenly(call), incoming_apart(d)
+        # As they were made, unless a transform such as vmap has cut them out of larger ones.
+        outputs, saved = ([value.contiguous() for value in values] for values in (outputs, saved))
         lists = (call.sequences, call.rows, call.states, call.restarts, call.parameters)
         flags = iter(wanted)
         wants = [[next(flags) for _ in tensors] for tensors in lists]
@@ -111,7 +111,9 @@ class CompiledPlan:
     def _make_forward(self, call: Call, train: bool, threads: int) -> ForwardRun:
         sizes, batch = dict(zip(self.plan.axes, call.sizes, strict=True)), call.states[0].shape[0]
         modes: dict[str, str] = {}
-        most = FUSED_MATRIX_INPUTS if _way(call) == narrow.MATRIX else FUSED_INPUTS
+        most = FUSED_INPUTS
+        if _way(call) == narrow.MATRIX:
+            most = narrow.FUSED_INPUTS if batch >= narrow.FUSED_ROWS else narrow.NEAR_INPUTS
         for (name, shape), value in zip(self.plan.program.inputs, call.sequences, strict=True):
             if not value.is_floating_point():
                 modes[name] = TABLE

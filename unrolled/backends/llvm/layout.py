@@ -6,7 +6,6 @@ A call costs little in Python, then: it names its tensors, and all words are one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np

@@ -85,7 +85,7 @@ class Leaves:
         number, place = self.groups[symbol]
         unit, term = (stride * item for stride in self.strides[number])
         if factor == "right":
-            rank, into = (self.layout.sizes[axis] for axis in node.shape)
+            into = self.layout.sizes[node.shape[1]]
             return f"group {number}", (self.shapes[number][0] - into) * unit, (term, unit)
         if factor == "left":
             return f"group {number}", 0, (unit, term)

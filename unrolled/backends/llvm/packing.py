@@ -1,4 +1,4 @@
-"""Weights as tiles read them: for each group of columns, for each term of the product, the vectors of all its panels."""
+"""Weights as tiles read them: for each group of columns, and each term of the product, the vectors of all panels."""
 
 from __future__ import annotations
 

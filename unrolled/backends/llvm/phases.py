@@ -96,8 +96,9 @@ class Step:
     @property
     def text(self) -> str:
         """All that code depends on: steps of equal text have equal code."""
-        places = [(node, place) for node, place in self.places.items()]
-        return f"{self.phases} {places} {list(self.numbers.items())}"
+        # A node is shown with the numbers of its arguments alone; here those stand too, constants and maps among them.
+        nodes = reachable([node for node, _ in (*self.work.stores, *self.work.sums)])
+        return f"{nodes} {self.phases} {list(self.places.items())} {list(self.numbers.items())}"
 
     @property
     def passes(self) -> list[tuple[Block, Pass]]:

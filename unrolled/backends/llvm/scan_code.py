@@ -17,7 +17,6 @@ from unrolled.backends.llvm.phases import Block, Pass, Step
 from unrolled.backends.llvm.tiles import Tile
 from unrolled.backends.llvm.work import Buffer, Index
 
-
 # Partial sums of each accumulator at a batch of one; half as many at two.
 MOST_SPLITS = 4
 
@@ -43,6 +42,7 @@ class PassTiles:
     table: array[int]
 
     def place(self, blocks: int, rows: int) -> int:
+        """The place in the table of so many vectors of units and rows."""
         return blocks * (self.rows + 1) + rows
 
 
@@ -83,11 +83,11 @@ class ScanCode:
 
     def tiles(self, sizes: Mapping[str, int], counts: Iterable[int], splits: int) -> list[PassTiles]:
         """The tables of tiles, with those in them that a call needs: `counts` are numbers of rows that run together."""
-        if splits not in self._tiles:
-            self._tiles[splits] = [self._empty(block, each) for block, each in self.passes]
+        # Threads that come here at once fill the same tables.
+        tables = self._tiles.setdefault(splits, [self._empty(block, each) for block, each in self.passes])
         lanes = self.machine.lanes(self.variant.double)
         counts = set(counts)
-        for (block, each), tiles in zip(self.passes, self._tiles[splits], strict=True):
+        for (block, each), tiles in zip(self.passes, tables, strict=True):
             vectors = -(-sizes[block.axis] // lanes) if block.axis else 1
             rows = set().union(*(ways(count, tiles.rows) for count in counts if count))
             for blocks in ways(vectors, tiles.panels):
@@ -95,7 +95,7 @@ class ScanCode:
                     place = tiles.place(blocks, count)
                     if not tiles.table[place]:
                         tiles.table[place] = self._tile(each, blocks, count, splits).address(self.machine)
-        return self._tiles[splits]
+        return tables
 
     def _empty(self, block: Block, each: Pass) -> PassTiles:
         panels, rows = panels_of(block), rows_of(block, self.machine, self.variant.weights)

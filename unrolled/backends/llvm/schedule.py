@@ -1,4 +1,4 @@
-"""How a call is divided among threads: by rows, which need not wait for one another, or by units, which wait each step."""
+"""How a call is divided among threads: by rows, which do not wait for one another, or by units, which do each step."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from unrolled.backends.llvm.constants import Array, stored_shape
 from unrolled.backends.llvm.machine import unavailable
-from unrolled.backends.llvm.stepping import Form, Frozen, SteppedLayer, launcher, program_of
+from unrolled.backends.llvm.stepping import Form, Frozen, SteppedLayer, launcher, program_of, threads_for
 from unrolled.errors import ShapeError, UnrolledError, UsageError, did_you_mean
 from unrolled.ir.plan import groups_of
 from unrolled.ir.program import bind, loads, verify_program
@@ -34,12 +34,13 @@ class Stream:
     layer was frozen. One thread uses a stream at a time.
 
     batch        the sequences that are read side by side
+    threads      that share a step, as many as fit the size of the weights if None
     input_size   of the lowest layer; output_size, of the uppermost
 
     Raises   UsageError where no kernels can be compiled, with the reason
     """
 
-    def __init__(self, layers: Sequence[Frozen], batch: int = 1, *, stacked: bool = False):
+    def __init__(self, layers: Sequence[Frozen], batch: int = 1, *, stacked: bool = False, threads: int | None = None):
         reason = unavailable()
         if reason:
             raise UsageError(
@@ -48,18 +49,22 @@ class Stream:
             )
         if type(batch) is not int or batch < 1:
             raise UsageError(f"batch is a whole number above 0, not {batch!r}")
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise UsageError(f"threads is a whole number above 0, not {threads!r}")
+        weights = sum(layer.weight_bytes for layer in layers)
+        threads = threads_for(weights) if threads is None else threads
         self.batch = batch
         self._stacked = stacked
         self._layers: list[SteppedLayer] = []
         for frozen in layers:
             below = self._layers[-1].y if self._layers else None
-            self._layers.append(SteppedLayer(frozen, batch, below))
+            self._layers.append(SteppedLayer(frozen, batch, threads, below))
         first, last = self._layers[0], self._layers[-1]
         self.input_size, self.output_size = first.input_size, last.y.shape[1]
         self.dtype = first.dtype
         self._clocked = [layer for layer in self._layers if layer.beats]
         self._plain = not self._clocked and not any(layer.further for layer in self._layers)
-        self._run = launcher(sum(layer.weight_bytes for layer in self._layers) > RELEASED_BYTES)
+        self._run = launcher(threads, weights > RELEASED_BYTES)
         self._y, self._number = last.y, first.numbers
         self._views: dict[tuple[int, ...], tuple[Array, Array]] = {first.x.shape: (first.x, last.y)}
         if batch == 1:
@@ -108,12 +113,12 @@ class Stream:
                     self._run(self._program)
                     return self._y[0]
             elif x.dtype is self._torch_type and x.is_contiguous() and x.is_cpu:
-                y = self._tensors.get(x.shape)
-                if y is not None:
+                tensor = self._tensors.get(x.shape)
+                if tensor is not None:
                     if self._into >= 0:
                         self._words[self._into] = x.data_ptr()
                     self._run(self._program)
-                    return y
+                    return tensor
         return self._checked_step(x, inputs)
 
     def _checked_step(self, x: Any, inputs: Mapping[str, Any]) -> Any:
@@ -125,10 +130,7 @@ class Stream:
         if given.dtype.kind not in "fiu":
             raise ShapeError(f"x holds vectors or the whole numbers of one-hot vectors, not {given.dtype}")
         self._set_inputs(inputs)
-        if given.dtype.kind == "f":
-            shape = self._vectors(x, given, tensor)
-        else:
-            shape = self._numbers(x, given)
+        shape = self._vectors(x, given, tensor) if given.dtype.kind == "f" else self._numbers(given)
         for layer in self._clocked:
             layer.due()
         self._run(self._program)
@@ -157,7 +159,7 @@ class Stream:
             self._prepare_tensors()
         return given.shape
 
-    def _numbers(self, x: Any, given: Array) -> tuple[int, ...]:
+    def _numbers(self, given: Array) -> tuple[int, ...]:
         alone = self.batch == 1 and given.ndim == 0
         if given.shape != (self.batch,) and not alone:
             raise ShapeError(f"x of whole numbers is {given.shape}; expected (batch,), here {(self.batch,)}")
