@@ -17,8 +17,8 @@ from torch.autograd import forward_ad
 from unrolled.backends import Call, choose
 from unrolled.backends.reference import Interpreter
 from unrolled.ir.plan import Plan
-from unrolled.scan.autograd import EagerScan, Scan, trains
-from unrolled.scan.operations import dealt, joined, no_autocast
+from unrolled.scan.autograd import EagerScan, Scan, observed, trains
+from unrolled.scan.operations import backend_of, dealt, joined, no_autocast
 
 __all__ = ["Scanned", "multiplies_in", "scan", "scans"]
 
@@ -36,7 +36,7 @@ def scan(plan: Plan, call: Call, backend: str = "") -> Scanned:
 
 
 def scans(group: Sequence[tuple[Plan, Call]], backend: str = "") -> list[Scanned]:
-    """Run plans that do not wait for one another, with the lengths and resets of the first: see `scan`."""
+    """Run plans that do not wait for one another, with the same lengths and resets: see `scan`."""
     plans, calls = zip(*group, strict=True)
     first = calls[0]
     if backend == "reference":
@@ -48,13 +48,18 @@ def scans(group: Sequence[tuple[Plan, Call]], backend: str = "") -> list[Scanned
     tensors: list[Tensor | None] = [*joined(lists), *clocks]
     train = trains(tensors)
     engine = _engine(first.states[0].device.type, backend)
+    compiling = torch.compiler.is_compiling()
+    if not (compiling or train or _transformed() or observed(tensors)):
+        with torch.no_grad(), no_autocast(first):
+            results = backend_of(engine).forward(group, False)
+        return [(result.outputs, result.finals) for result in results]
     shown = [1 + len(plan.taps) for plan in plans]
     layout = (*map(len, lists), len(clocks), sum(shown))
     numbers = (tuple(joined(call.scalars for call in calls)), tuple(joined(call.sizes for call in calls)))
     ways = (tuple(call.reverse for call in calls), tuple(call.precision for call in calls))
     fixed = (tuple(plan.key for plan in plans), layout, *numbers, *ways, engine, train)
-    run: Any = EagerScan.apply if train or _transformed() else Scan.forward
-    if torch.compiler.is_compiling():
+    run: Any = EagerScan.apply
+    if compiling:
         # Dynamo takes no tensor twice, such as one zero state for h and c.
         tensors = [
             tensor
@@ -63,9 +68,9 @@ def scans(group: Sequence[tuple[Plan, Call]], backend: str = "") -> list[Scanned
             for index, tensor in enumerate(tensors)
         ]
         run = Scan.apply if train else Scan.forward
-    results = run(*fixed, first.lengths, first.resets, *tensors)
-    outputs = dealt(results, shown)
-    finals = dealt(results[sum(shown) :], [len(call.states) for call in calls])
+    values = run(*fixed, first.lengths, first.resets, *tensors)
+    outputs = dealt(values, shown)
+    finals = dealt(values[sum(shown) :], [len(call.states) for call in calls])
     return list(zip(outputs, finals, strict=True))
 
 

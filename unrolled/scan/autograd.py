@@ -29,7 +29,7 @@ def _operation_arguments(leading: Sequence[Any], lists: Sequence[list[Tensor]]) 
     return list(plans), *given, *numbers, lengths, resets, backend
 
 
-def _observed(tensors: Sequence[Any]) -> bool:
+def observed(tensors: Sequence[Any]) -> bool:
     """Whether the scan must be an operation that torch sees: a call through its dispatcher costs more in Python."""
     modes: Any = torch._C
     if torch.compiler.is_compiling() or modes._len_torch_dispatch_stack() > 0 or torch._C._get_tracing_state():
@@ -51,7 +51,7 @@ class Scan(torch.autograd.Function):
         """Outputs, final states, and what backward wants to have kept."""
         leading, tensors = arguments[:_LEADING], arguments[_LEADING:]
         *lists, _ = _split(leading[1], tensors)
-        run = torch.ops.unrolled.scan if _observed(tensors) else run_scan
+        run = torch.ops.unrolled.scan if observed(tensors) else run_scan
         return tuple(run(*_operation_arguments(leading, lists), leading[_FIXED - 1]))
 
     @staticmethod
@@ -121,7 +121,7 @@ class _ScanBackward(torch.autograd.Function):
         *lists, rest = _split(leading[1], tensors)
         shown, saved = counts
         d = rest[shown + saved :]
-        run = torch.ops.unrolled.scan_backward if _observed(tensors) else run_scan_backward
+        run = torch.ops.unrolled.scan_backward if observed(tensors) else run_scan_backward
         return tuple(
             run(
                 *_operation_arguments(leading, lists),

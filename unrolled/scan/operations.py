@@ -43,7 +43,8 @@ def dealt(values: Iterable[T], counts: Iterable[int]) -> list[list[T]]:
 
 
 @cache
-def _backend(name: str) -> Backend:
+def backend_of(name: str) -> Backend:
+    """The backend of this name."""
     return backends()[name]
 
 
@@ -88,7 +89,7 @@ def run_scan(plans: Sequence[str], *arguments: Any) -> list[Tensor]:
     *inputs, backend, train = arguments
     group, _ = group_of(plans, *inputs)
     with torch.no_grad(), no_autocast(group[0][1]):
-        results = _backend(backend).forward(group, train)
+        results = backend_of(backend).forward(group, train)
     return joined(joined(column) for column in zip(*((r.outputs, r.finals, r.saved) for r in results), strict=True))
 
 
@@ -101,7 +102,7 @@ def _fake_scan(plans: Sequence[str], *arguments: Any) -> list[Tensor]:
         nodes = [plan.program.results[0], *(plan.program.tap(name) for name in plan.taps)]
         outputs += [like.new_empty(time, batch, sizes[node.shape[0]] if node.shape else 1) for node in nodes]
         finals += [torch.empty_like(state, memory_format=torch.contiguous_format) for state in call.states]
-        saved += _backend(backend).compile(plan).saved_like(call) if train else []
+        saved += backend_of(backend).compile(plan).saved_like(call) if train else []
     return [*outputs, *finals, *saved]
 
 
@@ -117,7 +118,7 @@ def run_scan_backward(plans: Sequence[str], *arguments: Any) -> list[Tensor]:
     parts = zip(dealt(outputs, shown), dealt(saved, kept), arriving, map(joined, zip(*own, strict=True)), strict=True)
     ran = [(plan, Ran(call, *part)) for (plan, call), part in zip(group, parts, strict=True)]
     with torch.no_grad(), no_autocast(group[0][1]):
-        found = _backend(backend).backward(ran)
+        found = backend_of(backend).backward(ran)
     gradients = joined(joined(column) for column in zip(*(each.lists for each in found), strict=True))
     return _apart([value for value in gradients if value is not None], [*d_outputs, *d_finals])
 

@@ -19,7 +19,7 @@ pytest.importorskip("llvmlite")
 
 from tests.conformance.networks import Batch, assert_close, batch_for, layer_of
 from unrolled import nn
-from unrolled.backends.llvm import group, kernel, layout, machine
+from unrolled.backends.llvm import group, kernel, layout, machine, schedule
 from unrolled.layers import Bidirectional, Recurrent, Stacked
 
 if machine.unavailable():
@@ -76,7 +76,7 @@ def results_of(both: Bidirectional, given: Batch) -> tuple[list[Tensor], list[Te
 
 
 def one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kernel, "own_threads", lambda scans, threads: None)
+    monkeypatch.setattr(kernel, "own_threads", lambda *_: None)
 
 
 def as_on(both: Bidirectional, backend: str) -> Bidirectional:
@@ -144,6 +144,17 @@ def test_directions_run_in_one_region_where_the_threads_can_be_dealt_evenly(
     with torch.no_grad():
         both(torch.randn(4, 12, 3, dtype=torch.float64))
     assert launched == expected
+
+
+@pytest.mark.parametrize(
+    ("scans", "threads", "batch", "weights", "expected"),
+    [(1, 4, 8, 0, None), (2, 1, 8, 0, None), (2, 3, 8, 0, None), (2, 2, 8, 2**21, 1), (2, 4, 1, 2**20, 2),
+     (2, 2, 1, 2**21, None), (2, 2, 1, 2**23, 1), (3, 6, 8, 0, 2)],
+)  # fmt: skip
+def test_scans_share_the_threads_unless_their_weights_would_leave_the_cache(
+    scans: int, threads: int, batch: int, weights: int, expected: int | None
+) -> None:
+    assert schedule.own_threads(scans, threads, batch, weights) == expected
 
 
 def test_a_bidirectional_layer_of_torchs_signature_runs_its_directions_in_one_region(launched: list[int]) -> None:
@@ -288,8 +299,10 @@ def test_the_output_of_a_layer_is_the_input_of_the_one_above_where_it_stands(mon
     found = spied(monkeypatch)
     for batch, lengths in ((1, None), (3, None), (3, torch.tensor([2, 5, 0]))):
         found.clear()
+        x = torch.randn(5, batch, 6, dtype=torch.float64)
         with torch.no_grad():
-            stack(torch.randn(5, batch, 6, dtype=torch.float64), None, lengths)
-        outputs = [next(address for name, address in each.items() if name == "output") for each in found]
-        inputs = [next(address for name, address in each.items() if name.startswith("input ")) for each in found]
-        assert inputs[1:] == outputs[:-1]
+            stack(x, None, lengths)
+        read = [next(address for name, address in each.items() if name.startswith("input ")) for each in found]
+        written = [set(each.values()) - {address} for each, address in zip(found, read, strict=True)]
+        assert read[0] == x.data_ptr()
+        assert all(address in below for address, below in zip(read[1:], written[:-1], strict=True))

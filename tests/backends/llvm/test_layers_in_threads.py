@@ -159,7 +159,7 @@ def test_two_python_threads_run_one_model_at_once(schedule: Schedule) -> None:
 
 
 def test_threads_that_are_the_first_to_run_a_cell_meet_at_no_table() -> None:
-    layer = layer_of("handed_on", 3, 7, backend="llvm")
+    layer = layer_of("handed-on", 3, 7, backend="llvm")
     x = torch.randn(3, 2, 3, dtype=torch.float64)
     found: list[list[Tensor]] = []
     threads = [threading.Thread(target=lambda: found.append(step(layer, x))) for _ in range(4)]

@@ -13,7 +13,6 @@ from torch import Tensor
 from unrolled.backends import Call, Cotangents, Gradients, Ran, Result
 from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.backward import Reverse, make_reverse
-from unrolled.backends.llvm.driver import Variant
 from unrolled.backends.llvm.forward import BEFORE_LOOP, TABLE, Forward, make_forward
 from unrolled.backends.llvm.group import Course, together
 from unrolled.backends.llvm.layout import rows_apart
@@ -24,6 +23,7 @@ from unrolled.backends.llvm.run_backward import BackwardRun, incoming_apart
 from unrolled.backends.llvm.run_forward import ForwardRun
 from unrolled.backends.llvm.scan_code import ScanCode, splits_of
 from unrolled.backends.llvm.schedule import Schedule, choose, own_threads, state_of_schedules
+from unrolled.backends.llvm.variant import Variant
 from unrolled.backends.reference import Interpreter
 from unrolled.ir.plan import Plan
 
@@ -174,7 +174,7 @@ def compiled_plan(plan: Plan) -> CompiledPlan:
 
 def forward(group: Sequence[tuple[Plan, Call]], train: bool) -> list[Result]:
     """Forward scans that do not wait for one another."""
-    threads = own_threads(len(group), torch.get_num_threads())
+    threads = _own_threads(group)
     if threads is None:
         return [compiled_plan(plan).forward(call, train) for plan, call in group]
     return together([compiled_plan(plan).forward_course(call, train, threads) for plan, call in group])
@@ -182,7 +182,7 @@ def forward(group: Sequence[tuple[Plan, Call]], train: bool) -> list[Result]:
 
 def backward(group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
     """Their backward scans."""
-    threads = own_threads(len(group), torch.get_num_threads())
+    threads = _own_threads([(plan, ran.call) for plan, ran in group])
     if threads is None:
         return [compiled_plan(plan).backward(*ran) for plan, ran in group]
     return together([compiled_plan(plan).backward_course(ran, threads) for plan, ran in group])
@@ -191,6 +191,18 @@ def backward(group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
 def _way(call: Call) -> str:
     """How the call's products are taken, "" in the type of its tensors."""
     return narrow.way(host(), call.states[0].shape[0]) if call.precision else ""
+
+
+def _own_threads(group: Sequence[tuple[Plan, Call]]) -> int | None:
+    weights = [
+        sum(
+            value.numel() * value.element_size()
+            for symbols, value in zip(plan.groups, call.parameters, strict=True)
+            if len(symbols.shape) == 2 and symbols.family != "W"
+        )
+        for plan, call in group
+    ]
+    return own_threads(len(group), torch.get_num_threads(), group[0][1].states[0].shape[0], max(weights))
 
 
 def _evenly(call: Call) -> Call:

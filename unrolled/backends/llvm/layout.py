@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from unrolled.backends.llvm import narrow
-from unrolled.backends.llvm.driver import panels_of, ranges_word, weights_word
 from unrolled.backends.llvm.group import Launch
 from unrolled.backends.llvm.packing import PACKED_WORDS, Packer
 from unrolled.backends.llvm.rows import Words, places
 from unrolled.backends.llvm.scan_code import ScanCode
+from unrolled.backends.llvm.variant import panels_of, ranges_word, weights_word
 from unrolled.backends.llvm.work import Index
 from unrolled.ir.graph import Node
 from unrolled.ir.structure import Structure

@@ -11,10 +11,11 @@ from functools import cached_property
 from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.amx import ROWS, MatrixTile
 from unrolled.backends.llvm.compiler import compiled
-from unrolled.backends.llvm.driver import ScanWriter, Variant, panels_of, rows_of
+from unrolled.backends.llvm.driver import ScanWriter
 from unrolled.backends.llvm.machine import Machine
 from unrolled.backends.llvm.phases import Block, Pass, Step
 from unrolled.backends.llvm.tiles import Tile
+from unrolled.backends.llvm.variant import Variant, panels_of, rows_of
 from unrolled.backends.llvm.work import Buffer, Index
 
 # Partial sums of each accumulator at a batch of one; half as many at two.

@@ -9,11 +9,12 @@ from llvmlite import ir
 
 from unrolled.backends.llvm import compiler
 from unrolled.backends.llvm.backward import make_reverse
-from unrolled.backends.llvm.driver import ScanWriter, Variant, panels_of, rows_of
+from unrolled.backends.llvm.driver import ScanWriter
 from unrolled.backends.llvm.forward import make_forward
 from unrolled.backends.llvm.machine import Machine, host, unavailable
 from unrolled.backends.llvm.phases import Block, Pass, Step, make_step
 from unrolled.backends.llvm.tiles import Tile
+from unrolled.backends.llvm.variant import Variant, panels_of, rows_of
 from unrolled.errors import UnrolledError
 from unrolled.ir.plan import Plan
 

@@ -17,7 +17,6 @@ from llvmlite import ir
 from unrolled.backends.llvm.code import I64, POINTER, VOID, integer, loop
 from unrolled.backends.llvm.compiler import Library, compiled, module_for
 from unrolled.backends.llvm.constants import Array, matrix_of, symbols_of, values_of
-from unrolled.backends.llvm.driver import Variant
 from unrolled.backends.llvm.forward import TABLE, Forward, make_forward
 from unrolled.backends.llvm.layout import ALIGNMENT, Layout
 from unrolled.backends.llvm.machine import Machine, host
@@ -25,6 +24,7 @@ from unrolled.backends.llvm.phases import make_step
 from unrolled.backends.llvm.rows import dense_rows
 from unrolled.backends.llvm.scan_code import ScanCode
 from unrolled.backends.llvm.team import KERNEL, define_guarded, run
+from unrolled.backends.llvm.variant import Variant
 from unrolled.backends.llvm.work import Index
 from unrolled.errors import ShapeError
 from unrolled.ir.graph import Node
