@@ -74,16 +74,21 @@ def arena(size: int) -> Iterator[Arena]:
 _LARGE = 2**20
 _PATIENCE = 64
 
-_given: list[tuple[int, Tensor]] = []
+# When it was last given, the memory, and how many hold it while nobody else does.
+_given: list[tuple[int, Tensor, tuple[int, int]]] = []
 _requests = 0
 
 
-def _is_unused(memory: Tensor, count_of: Callable[[int], int]) -> bool:
-    """Whether nobody else can read the memory: no tensor, no one who has asked for the storage, no other process."""
+def _holders(memory: Tensor, count_of: Callable[[int], int]) -> tuple[int, int]:
+    """How many hold the memory: tensors, and those who have asked for its storage."""
     storage = memory.untyped_storage()
-    # Each is held by what is asked here: the list's tensor and the storage, the variable and the argument.
-    held = count_of(storage._cdata) > 2 or sys.getrefcount(storage) > 2
-    return not held and not storage.is_shared() and storage.nbytes() == memory.numel()
+    return count_of(storage._cdata), sys.getrefcount(storage)
+
+
+def _is_own(memory: Tensor) -> bool:
+    """Whether the memory is still what was made here: a worker process moves what it hands on to shared memory."""
+    storage = memory.untyped_storage()
+    return not storage.is_shared() and storage.nbytes() == memory.numel()
 
 
 def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
@@ -95,16 +100,15 @@ def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
         return torch.empty(shape, dtype=dtype)
     with _lock:
         _requests += 1
-        found: Tensor | None = None
-        for place, (_, memory) in enumerate(_given):
-            if memory.numel() == size and _is_unused(memory, count_of):
-                found = memory
+        for place, (_, memory, alone) in enumerate(_given):
+            if memory.numel() == size and _holders(memory, count_of) == alone and _is_own(memory):
                 del _given[place]
                 break
-        if found is None:
-            found = torch.empty(size, dtype=torch.uint8)
-        _given.append((_requests, found))
-        while _given and _given[0][0] < _requests - _PATIENCE:
+        else:
+            memory = torch.empty(size, dtype=torch.uint8)
+            alone = _holders(memory, count_of)
+        _given.append((_requests, memory, alone))
+        while _given[0][0] < _requests - _PATIENCE:
             del _given[0]
         # No view: an operation in place on what a scan gives is to be allowed.
-        return torch.empty(0, dtype=dtype).set_(found.untyped_storage(), 0, shape)  # type: ignore[call-overload, no-any-return]
+        return torch.empty(0, dtype=dtype).set_(memory.untyped_storage(), 0, shape)  # type: ignore[call-overload, no-any-return]

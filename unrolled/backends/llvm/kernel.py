@@ -22,7 +22,7 @@ from unrolled.backends.llvm.rows import Rows, dense_rows, ragged_rows
 from unrolled.backends.llvm.run_backward import BackwardRun, incoming_apart
 from unrolled.backends.llvm.run_forward import ForwardRun
 from unrolled.backends.llvm.scan_code import ScanCode, splits_of
-from unrolled.backends.llvm.schedule import Schedule, choose, own_threads, state_of_schedules
+from unrolled.backends.llvm.schedule import choose, own_threads, state_of_schedules
 from unrolled.backends.llvm.variant import Variant
 from unrolled.backends.reference import Interpreter
 from unrolled.ir.plan import Plan
@@ -128,7 +128,7 @@ class CompiledPlan:
         assert isinstance(forward, Forward)
         all_sizes = _all_sizes(sizes, forward.work.extra, forward.work.axes)
         code = self._code(key, step, call, all_sizes, reverse=False)
-        schedule = _schedule(code, all_sizes, call, threads, reverse=False)
+        schedule = choose(batch, code.weight_bytes(all_sizes), threads, reverse=False)
         rows = _rows(call, schedule.shares)
         return ForwardRun(
             self.plan, forward, code, modes, all_sizes, schedule, call, rows, _counts(rows), splits_of(batch)
@@ -147,7 +147,7 @@ class CompiledPlan:
         assert isinstance(reverse, Reverse)
         all_sizes = _all_sizes(sizes, reverse.work.extra, reverse.work.axes)
         code = self._code(key, step, call, all_sizes, reverse=True)
-        schedule = _schedule(code, all_sizes, call, threads, reverse=True)
+        schedule = choose(call.states[0].shape[0], code.weight_bytes(all_sizes), threads, reverse=True)
         rows = _rows(call, schedule.shares)
         return BackwardRun(
             self.plan, reverse, code, all_sizes, schedule, call, d, rows, _counts(rows), splits_of(rows.batch)
@@ -239,15 +239,6 @@ def _shape(call: Call) -> tuple[Hashable, ...]:
 def _all_sizes(sizes: dict[str, int], extra: dict[str, int], axes: dict[str, str]) -> dict[str, int]:
     """The sizes by the names that the code gives the axes."""
     return {**{axes.get(axis, axis): size for axis, size in sizes.items()}, **sizes, **extra}
-
-
-def _schedule(code: ScanCode, sizes: dict[str, int], call: Call, threads: int, *, reverse: bool) -> Schedule:
-    weights, item = 0, narrow.WEIGHT_BYTES if call.precision else call.states[0].element_size()
-    for block, each in code.passes:
-        for segment in each.segments:
-            length = sum(sizes[axis] for axis in segment.widths)
-            weights += sizes.get(block.axis, 1) * length * len(segment.slots) * item
-    return choose(call.states[0].shape[0], weights, threads, reverse)
 
 
 def _rows(call: Call, shares: int) -> Rows:

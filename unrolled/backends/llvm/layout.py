@@ -15,6 +15,7 @@ from unrolled.backends.llvm.group import Launch
 from unrolled.backends.llvm.packing import PACKED_WORDS, Packer
 from unrolled.backends.llvm.rows import Words, places
 from unrolled.backends.llvm.scan_code import ScanCode
+from unrolled.backends.llvm.schedule import NEAR_BYTES
 from unrolled.backends.llvm.variant import panels_of, ranges_word, weights_word
 from unrolled.backends.llvm.work import Index
 from unrolled.ir.graph import Node
@@ -144,9 +145,13 @@ class Layout:
         """Whether products are taken in matrix registers."""
         return self.code.variant.weights == narrow.MATRIX
 
-    def set_tiles(self, counts: Iterable[int], splits: int) -> None:
-        """Find the tiles for these numbers of rows."""
-        for number, tiles in enumerate(self.code.tiles(self.sizes, counts, splits)):
+    def set_tiles(self, counts: Iterable[int], splits: int, members: int) -> None:
+        """Find the tiles for these numbers of rows; `members` threads have their share of the weights each.
+
+        Weights that stay in the second level of the cache are not fetched ahead: that would hold up what is read.
+        """
+        fetching = self.code.weight_bytes(self.sizes) // members > NEAR_BYTES
+        for number, tiles in enumerate(self.code.tiles(self.sizes, counts, splits, fetching)):
             self.number(f"tiles {number}", tiles.table.buffer_info()[0])
 
     def set_weights(self, place: MapPlace, threads: int) -> None:

@@ -63,7 +63,7 @@ class BackwardRun:
         layout.number("delta", rows.delta)
         layout.number("kept delta", rows.kept_delta)
         layout.number("members", schedule.members)
-        layout.set_tiles(counts, splits)
+        layout.set_tiles(counts, splits, schedule.members)
         layout.set_weights(self.leaves.place, self.threads)
         # Kept values of ragged rows stand without padding, row after row, all at once.
         self.at_once = rows.ragged or call.resets is not None

@@ -53,7 +53,7 @@ class ForwardRun:
         self._set_outside()
         layout.number("delta", rows.delta)
         layout.number("members", schedule.members)
-        layout.set_tiles(counts, splits)
+        layout.set_tiles(counts, splits, schedule.members)
         layout.set_weights(self.leaves.place, self.threads)
         layout.number("start", 0)
         layout.number("stop", 0)

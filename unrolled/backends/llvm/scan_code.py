@@ -14,7 +14,7 @@ from unrolled.backends.llvm.compiler import compiled
 from unrolled.backends.llvm.driver import ScanWriter
 from unrolled.backends.llvm.machine import Machine
 from unrolled.backends.llvm.phases import Block, Pass, Step
-from unrolled.backends.llvm.tiles import Tile
+from unrolled.backends.llvm.tiles import FETCHING_ROWS, Tile
 from unrolled.backends.llvm.variant import Variant, panels_of, rows_of
 from unrolled.backends.llvm.work import Buffer, Index
 
@@ -60,7 +60,7 @@ class ScanCode:
         self.address = library.address("kernel")
         text = ctypes.string_at(library.address("words")).decode()
         self.words: tuple[str, ...] = tuple(text.split("\n")) if text else ()
-        self._tiles: dict[int, list[PassTiles]] = {}
+        self._tiles: dict[tuple[int, bool], list[PassTiles]] = {}
 
     @property
     def passes(self) -> list[tuple[Block, Pass]]:
@@ -82,10 +82,22 @@ class ScanCode:
         """The buffers that are found in one way."""
         return [buffer for buffer in self.buffers if buffer.index is index]
 
-    def tiles(self, sizes: Mapping[str, int], counts: Iterable[int], splits: int) -> list[PassTiles]:
+    def weight_bytes(self, sizes: Mapping[str, int]) -> int:
+        """The packed weights that a step reads."""
+        item = narrow.WEIGHT_BYTES if self.variant.weights else 8 if self.variant.double else 4
+        total = 0
+        for block, each in self.passes:
+            for segment in each.segments:
+                length = sum(sizes[axis] for axis in segment.widths)
+                total += sizes.get(block.axis, 1) * length * len(segment.slots) * item
+        return total
+
+    def tiles(
+        self, sizes: Mapping[str, int], counts: Iterable[int], splits: int, fetching: bool = False
+    ) -> list[PassTiles]:
         """The tables of tiles, with those in them that a call needs: `counts` are numbers of rows that run together."""
         # Threads that come here at once fill the same tables.
-        tables = self._tiles.setdefault(splits, [self._empty(block, each) for block, each in self.passes])
+        tables = self._tiles.setdefault((splits, fetching), [self._empty(block, each) for block, each in self.passes])
         lanes = self.machine.lanes(self.variant.double)
         counts = set(counts)
         for (block, each), tiles in zip(self.passes, tables, strict=True):
@@ -95,18 +107,20 @@ class ScanCode:
                 for count in rows:
                     place = tiles.place(blocks, count)
                     if not tiles.table[place]:
-                        tiles.table[place] = self._tile(each, blocks, count, splits).address(self.machine)
+                        tiles.table[place] = self._tile(each, blocks, count, splits, fetching).address(self.machine)
         return tables
 
     def _empty(self, block: Block, each: Pass) -> PassTiles:
         panels, rows = panels_of(block), rows_of(block, self.machine, self.variant.weights)
         return PassTiles(each, panels, rows, array("q", bytes(8 * (panels + 1) * (rows + 1))))
 
-    def _tile(self, each: Pass, blocks: int, rows: int, splits: int) -> Tile | MatrixTile:
+    def _tile(self, each: Pass, blocks: int, rows: int, splits: int, fetching: bool) -> Tile | MatrixTile:
         slots = tuple(segment.slots for segment in each.segments)
         if self.variant.weights == narrow.MATRIX:
             return MatrixTile(slots, len(each.accumulators), blocks, -(-rows // ROWS) * ROWS)
-        tile = Tile(slots, len(each.accumulators), blocks, rows, splits, self.variant.double, self.variant.weights)
+        double, weights = self.variant.double, self.variant.weights
+        fetching = fetching and rows >= FETCHING_ROWS
+        tile = Tile(slots, len(each.accumulators), blocks, rows, splits, double, weights, fetching)
         room = 24 if self.machine.registers == 32 else 12
         batch = MOST_SPLITS // splits  # not the rows of this tile: the same sums for any share of the batch
         while tile.splits > 1 and tile.splits * batch * blocks * tile.count > room:

@@ -22,7 +22,7 @@ from unrolled.backends.llvm.layout import ALIGNMENT, Layout
 from unrolled.backends.llvm.machine import Machine, host
 from unrolled.backends.llvm.phases import make_step
 from unrolled.backends.llvm.rows import dense_rows
-from unrolled.backends.llvm.scan_code import ScanCode
+from unrolled.backends.llvm.scan_code import ScanCode, splits_of
 from unrolled.backends.llvm.team import KERNEL, define_guarded, run
 from unrolled.backends.llvm.variant import Variant
 from unrolled.backends.llvm.work import Index
@@ -216,7 +216,7 @@ class SteppedLayer:
         # Two, whose addresses differ in one bit.
         arrays["barriers"] = aligned((2 * ALIGNMENT,), np.dtype(np.uint8), 2 * ALIGNMENT)
         layout.address("barriers", "barriers")
-        layout.set_tiles({self.batch}, 4 if self.batch == 1 else 2 if self.batch == 2 else 1)
+        layout.set_tiles({self.batch}, splits_of(self.batch), self.threads)
 
         def place(node: Node) -> tuple[str, int, tuple[int, int]]:
             matrix = arrays[f"map {node.symbol}"] = np.ascontiguousarray(

@@ -42,6 +42,7 @@ class Tile:
     splits     partial sums of each accumulator, where there are too few accumulators to keep the processor busy
     double     float64
     weights    the type of the packed weights, "" for that of the values
+    fetching   fetch what a later tile will read to the second level of the cache
     """
 
     slots: tuple[tuple[int, ...], ...]
@@ -51,6 +52,7 @@ class Tile:
     splits: int = 1
     double: bool = False
     weights: str = ""
+    fetching: bool = False
 
     @cached_property
     def key(self) -> str:
@@ -91,7 +93,10 @@ class _Emission:
         name_arguments(self.function, "out", "stretches", "row")
         name = f"llvm.fma.v{self.lanes}{'f64' if tile.double else 'f32'}"
         self.fma = ir.Function(module, ir.FunctionType(self.vector, [self.vector] * 3), name)
-        self.fetch = ir.Function(module, ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32]), "llvm.prefetch.p0")
+        if tile.fetching:
+            self.fetch = ir.Function(
+                module, ir.FunctionType(ir.VoidType(), [POINTER, I32, I32, I32]), "llvm.prefetch.p0"
+            )
         self.build = ir.IRBuilder(self.function.append_basic_block("entry"))
 
     def emit(self) -> None:
@@ -184,7 +189,7 @@ class _Emission:
         panels = len(slots) * tile.blocks
         at = build.mul(step, ir.Constant(I64, panels))
         loaded = [self.weight(weights, build.add(at, ir.Constant(I64, panel))) for panel in range(panels)]
-        if tile.rows >= FETCHING_ROWS:
+        if tile.fetching:
             build.call(self.fetch, [build.gep(self.ahead, [step], source_etype=self.vector), *FETCH_TO_SECOND_LEVEL])
         split = number % tile.splits
         each = tile.rows * tile.count * tile.blocks
