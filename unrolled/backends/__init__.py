@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from unrolled.errors import BackendWarning, UsageError, did_you_mean
@@ -132,6 +133,7 @@ class Backend(Protocol):
         """Their backward scans, likewise."""
 
 
+@cache
 def backends() -> dict[str, Backend]:
     """The engines by name, the fastest first."""
     from unrolled.backends.llvm import LlvmBackend

@@ -12,12 +12,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from unrolled.backends import Call, choose
 from unrolled.backends.reference import Interpreter
 from unrolled.ir.plan import Plan
-from unrolled.scan.autograd import EagerScan, Scan, observed, trains
+from unrolled.scan.autograd import EagerScan, QuickScan, Scan, observed, trains, transformed
 from unrolled.scan.operations import backend_of, dealt, joined, no_autocast
 
 __all__ = ["Scanned", "multiplies_in", "scan", "scans"]
@@ -49,7 +48,7 @@ def scans(group: Sequence[tuple[Plan, Call]], backend: str = "") -> list[Scanned
     train = trains(tensors)
     engine = _engine(first.states[0].device.type, backend)
     compiling = torch.compiler.is_compiling()
-    if not (compiling or train or _transformed() or observed(tensors)):
+    if not (compiling or train or transformed() or observed(tensors)):
         with torch.no_grad(), no_autocast(first):
             results = backend_of(engine).forward(group, False)
         return [(result.outputs, result.finals) for result in results]
@@ -58,7 +57,7 @@ def scans(group: Sequence[tuple[Plan, Call]], backend: str = "") -> list[Scanned
     numbers = (tuple(joined(call.scalars for call in calls)), tuple(joined(call.sizes for call in calls)))
     ways = (tuple(call.reverse for call in calls), tuple(call.precision for call in calls))
     fixed = (tuple(plan.key for plan in plans), layout, *numbers, *ways, engine, train)
-    run: Any = EagerScan.apply
+    run: Any = EagerScan.apply if transformed() else QuickScan.apply
     if compiling:
         # Dynamo takes no tensor twice, such as one zero state for h and c.
         tensors = [
@@ -87,9 +86,3 @@ def _choose_engine(device: str, backend: str) -> str:
 
 
 _engine: Any = torch.compiler.assume_constant_result(_choose_engine)
-
-
-def _transformed() -> bool:
-    """Whether a transform of torch.func or forward mode looks at what is called, beside autograd."""
-    functions: Any = torch._C
-    return functions._are_functorch_transforms_active() or forward_ad._current_level >= 0

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from unrolled.backends.reference import Interpreter
 from unrolled.errors import UsageError
@@ -36,6 +37,12 @@ def observed(tensors: Sequence[Any]) -> bool:
         return True
     plain = (Tensor, torch.nn.Parameter)
     return any(tensor is not None and (type(tensor) not in plain or tensor.is_meta) for tensor in tensors)
+
+
+def transformed() -> bool:
+    """Whether a transform of torch.func or forward mode looks at what is called, beside autograd."""
+    functions: Any = torch._C
+    return functions._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 def trains(tensors: Sequence[Tensor | None]) -> bool:
@@ -74,8 +81,8 @@ class Scan(torch.autograd.Function):
         wanted = tuple(ctx.needs_input_grad[_LEADING:])
         counts = (shown, len(kept) - shown)
         # A compiled backward is not differentiated again, and Dynamo cannot trace one function within another.
-        compiling = torch.compiler.is_compiling()
-        run: Any = _ScanBackward.forward if compiling else _ScanBackward.apply
+        plain = torch.compiler.is_compiling() or not (torch.is_grad_enabled() or transformed())
+        run: Any = _ScanBackward.forward if plain else _ScanBackward.apply
         gradients = iter(run(wanted, counts, *leading, *tensors, *kept, *cotangents[: shown + states]))
         return (None,) * _LEADING + tuple(next(gradients) if want else None for want in wanted)
 
@@ -110,6 +117,19 @@ class EagerScan(Scan):
     def jvp(ctx: Any, *tangents: Any) -> Any:
         """Not here."""
         raise UsageError('the scan has no forward-mode derivative; the layer takes backend="reference", which has')
+
+
+class QuickScan(torch.autograd.Function):
+    """The scan where no transform looks on: a function without `setup_context` costs less in Python."""
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> tuple[Tensor, ...]:
+        """As the scan's, and keep what backward is given."""
+        output = Scan.forward(*arguments)
+        Scan.setup_context(ctx, arguments, output)
+        return output
+
+    backward = Scan.backward
 
 
 class _ScanBackward(torch.autograd.Function):

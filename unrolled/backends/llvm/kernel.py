@@ -207,6 +207,9 @@ def _own_threads(group: Sequence[tuple[Plan, Call]]) -> int | None:
 
 def _evenly(call: Call) -> Call:
     """The call with tensors whose rows lie at even steps, vectors in one piece."""
+    tensors = (*call.sequences, *call.rows, *call.states, *call.restarts, *call.parameters)
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return call
     return replace(
         call,
         sequences=[rows_apart(value) if value.is_floating_point() else value.contiguous() for value in call.sequences],
