@@ -45,6 +45,7 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix .
 
 constraints: $(INSTALLED_DEV)
+	$(PIP) install -c constraints.txt -e '.[dev,bench]'
 	echo "# The exact versions that are tested, of everything that is installed. 'make constraints' writes this file." > $@.txt
 	$(PIP) freeze --all --exclude-editable --exclude pip | sed 's/+.*//' | tr 'A-Z_' 'a-z-' | LC_ALL=C sort >> $@.txt
 

@@ -221,3 +221,21 @@ def test_results_are_the_same_after_other_shapes_have_used_the_memory() -> None:
     for batch, time in ((1, 9), (17, 2), (3, 3)):
         gradients(layer, batch_for(layer, time, batch))
     assert same(run(layer, given), expected)
+
+
+@pytest.mark.parametrize("reverse", [False, True], ids=["ahead", "reversed"])
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+@pytest.mark.parametrize("name", ["lstm", "gru-cho", "layer-norm-lstm"])
+def test_members_wait_for_one_another_in_every_chunk_of_backward(
+    name: str, schedule: Schedule, reverse: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.set_num_threads(2)
+    layer = layer_of(name, 5, 64, dtype=torch.float64, backend="llvm", reverse=reverse)
+    given = batch_for(layer, 60, 4)
+    with forced(Schedule(1, 1)):
+        expected = gradients(layer, given)
+    monkeypatch.setattr("unrolled.backends.llvm.run_backward.CHUNK_ROWS", 20)
+    with forced(schedule):
+        for _ in range(5):
+            got = gradients(layer, given)
+            assert_close([*got[0], *got[1]], [*expected[0], *expected[1]])

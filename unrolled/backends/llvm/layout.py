@@ -5,6 +5,7 @@ A call costs little in Python, then: it names its tensors, and all words are one
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -230,6 +231,7 @@ class Launches:
 
     def __init__(self, layout: Layout, words: Words, addresses: Words):
         self.layout = layout
+        self.arena = int(addresses[layout.sources[ARENA]])
         self.words = words
         self.place = int(words.ctypes.data)
         self._maps = layout._map_distances + addresses[layout._map_origins]
@@ -245,6 +247,8 @@ class Launches:
         words[layout._start], words[layout._stop] = start, stop
         if layout._lowest >= 0:
             words[layout._lowest] = lowest
+        if threads > layout.shares:  # members wait for one another, and count from zero
+            ctypes.memset(self.arena + layout.barriers, 0, ALIGNMENT * layout.shares)
         return Launch(layout.code.address, self.place, threads)
 
 

@@ -22,7 +22,7 @@ from unrolled.backends.llvm.work import Buffer
 from unrolled.ir.plan import Plan
 
 # Rows, over time and batch, of a chunk: their cotangents stay in the cache until the large products have read them.
-CHUNK_ROWS = 2048
+CHUNK_ROWS = 4096
 
 
 class BackwardRun:
@@ -134,7 +134,6 @@ class BackwardRun:
     def _begin(self, memory: Arena, call: Call, d: Cotangents, rows: Rows) -> list[Tensor]:
         """Bring in the cotangents of the final states; returns where those of the initial ones will stand."""
         layout = self.layout
-        memory.tensor(layout.barriers, (8 * rows.shares,), torch.int64).zero_()
         found = []
         for name, state, final in zip(self.names, call.states, d.finals, strict=True):
             buffer = self.reverse.carried[name]

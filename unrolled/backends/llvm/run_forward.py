@@ -134,7 +134,6 @@ class ForwardRun:
         return even, odd
 
     def _begin(self, memory: Arena, call: Call, rows: Rows) -> None:
-        memory.tensor(self.layout.barriers, (8 * rows.shares,), torch.int64).zero_()
         for buffer, initial in zip(self.forward.states.values(), call.states, strict=True):
             if buffer.index is Index.CARRIED:
                 even, odd = self._halves(memory, buffer)
