@@ -19,12 +19,13 @@ from unrolled.ir.summary import summary
 from unrolled.language import U, W, b, cell, sigmoid, tanh
 from unrolled.models.ngram import KneserNey, WittenBell
 from unrolled.models.one_to_many import LanguageModel
-from unrolled.options import LanguageModelOptions, WindowOptions
+from unrolled.options import WindowOptions
 from unrolled.tasks import LanguageModelRun
 from unrolled.training import train
 from unrolled.training.progress import bar
 
 MINUTES = 2.5
+HIDDEN_SIZE, WINDOW = 384, 64
 RACE_TURNS = 40
 HELD_OUT = 0.1
 SHORTEST_DROPPED = 40
@@ -63,7 +64,10 @@ def demo(minutes: float = MINUTES, console: Console | None = None) -> None:
         "language-model",
         [text],
         cell=duet,
-        dropout=0.4,
+        hidden_size=HIDDEN_SIZE,
+        window=WINDOW,
+        dropout=0.5,
+        recurrent_dropout=0.2,
         held_out=HELD_OUT,
         minutes=minutes,
         evaluations=5,
@@ -142,12 +146,11 @@ class _Plain(nn.Module):
 
 def _race(console: Console, text: str) -> None:
     """Steps of training in turns, and what each network reads in a second."""
-    training, hidden_size = WindowOptions(), LanguageModelOptions().hidden_size
-    window, rows = training.window, training.batch_size
+    rows = WindowOptions().batch_size
     symbols = sorted(set(text))
-    numbers = torch.tensor([symbols.index(character) for character in text[: (window + 1) * rows]])
-    x = numbers.view(rows, window + 1).T.contiguous()
-    own, plain = LanguageModel(duet, len(symbols), hidden_size), _Plain(len(symbols), hidden_size)
+    numbers = torch.tensor([symbols.index(character) for character in text[: (WINDOW + 1) * rows]])
+    x = numbers.view(rows, WINDOW + 1).T.contiguous()
+    own, plain = LanguageModel(duet, len(symbols), HIDDEN_SIZE), _Plain(len(symbols), HIDDEN_SIZE)
     contenders: list[tuple[nn.Module, Callable[[], Tensor]]] = [
         (own, lambda: own(x[:-1])[0]),
         (plain, lambda: torch.as_tensor(plain(x[:-1]))),
@@ -161,7 +164,7 @@ def _race(console: Console, text: str) -> None:
             loss.backward()
             if turn >= RACE_TURNS // 4:
                 taken.append(time.perf_counter() - begin)
-    ours, theirs = (window * rows / statistics.median(taken) for taken in times)
+    ours, theirs = (WINDOW * rows / statistics.median(taken) for taken in times)
     console.print(
         f"\nForward and backward read {ours:,.0f} characters/s; with torch.nn.LSTM in the cell's place, which has as "
         f"many products, {theirs:,.0f}.",
