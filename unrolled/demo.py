@@ -167,7 +167,7 @@ def _race(console: Console, text: str) -> None:
     ours, theirs = (WINDOW * rows / statistics.median(taken) for taken in times)
     console.print(
         f"\nForward and backward read {ours:,.0f} characters/s; with torch.nn.LSTM in the cell's place, which has as "
-        f"many products, {theirs:,.0f}.",
+        f"many products and is given one-hot vectors, {theirs:,.0f}.",
         soft_wrap=True,
     )
 

@@ -31,7 +31,9 @@ def _is_plain(layer: Recurrent) -> bool:
     hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     if any(hooks) or torch.nn.modules.module._has_any_global_hook():
         return False
-    return type(layer).run is Recurrent.run and type(layer).forward is Recurrent.forward
+    own = vars(layer)
+    same = type(layer).run is Recurrent.run and type(layer).forward is Recurrent.forward
+    return same and "run" not in own and "forward" not in own
 
 
 class Stacked(SequenceLayer):

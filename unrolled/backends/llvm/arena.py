@@ -15,15 +15,18 @@ from torch import Tensor
 from unrolled.backends.llvm.layout import ALIGNMENT
 
 _SPARE = 4
+# Of the memory that is kept for later calls, and again of that which was given and may be recycled.
+_MOST_BYTES = 2**30
 
-_lock = threading.Lock()
+# A collection of garbage, or a signal, may run a layer while this thread holds it.
+_lock = threading.RLock()
 _free: list[Tensor] = []
 
 
 def _renew() -> None:
     """In a forked child, where another thread may have held the lock."""
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -53,7 +56,7 @@ def _take(size: int) -> Tensor:
         fitting = [place for place, memory in enumerate(_free) if memory.numel() >= size]
         if fitting:
             return _free.pop(min(fitting, key=lambda place: _free[place].numel()))
-    return torch.empty(size, dtype=torch.uint8)
+    return torch.empty(size, dtype=torch.uint8, device="cpu")
 
 
 @contextmanager
@@ -65,9 +68,10 @@ def arena(size: int) -> Iterator[Arena]:
     finally:
         with _lock:
             _free.append(memory)
-            if len(_free) > _SPARE:
-                _free.sort(key=Tensor.numel)
-                del _free[0]
+            _free.sort(key=Tensor.numel)
+            del _free[:-_SPARE]
+            while sum(map(Tensor.numel, _free)) > _MOST_BYTES:
+                del _free[-1]
 
 
 # Below this size the allocator keeps pages by itself.
@@ -97,7 +101,7 @@ def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
     size = dtype.itemsize * math.prod(shape)
     count_of = getattr(torch._C, "_storage_Use_Count", None)
     if size < _LARGE or count_of is None:
-        return torch.empty(shape, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")
     with _lock:
         _requests += 1
         for place, (_, memory, alone) in enumerate(_given):
@@ -105,10 +109,10 @@ def recycled(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
                 del _given[place]
                 break
         else:
-            memory = torch.empty(size, dtype=torch.uint8)
+            memory = torch.empty(size, dtype=torch.uint8, device="cpu")
             alone = _holders(memory, count_of)
         _given.append((_requests, memory, alone))
-        while _given[0][0] < _requests - _PATIENCE:
+        while _given and (_given[0][0] < _requests - _PATIENCE or sum(m.numel() for _, m, _ in _given) > _MOST_BYTES):
             del _given[0]
         # No view: an operation in place on what a scan gives is to be allowed.
-        return torch.empty(0, dtype=dtype).set_(memory.untyped_storage(), 0, shape)  # type: ignore[call-overload, no-any-return]
+        return torch.empty(0, dtype=dtype, device="cpu").set_(memory.untyped_storage(), 0, shape)  # type: ignore[call-overload, no-any-return]

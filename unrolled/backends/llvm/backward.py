@@ -167,7 +167,7 @@ class _Making:
             )
             for name, (products, rest) in passed_parts.items()
         }
-        rows = {name: keep(f"row {name}", node) for name, node in row_roots.items()}
+        rows = {name: keep(f"d_row {name}", node) for name, node in row_roots.items()}
         return Reverse(
             work,
             tuple(once),

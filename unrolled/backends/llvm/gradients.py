@@ -11,7 +11,7 @@ from unrolled import sequence
 from unrolled.backends import Call
 from unrolled.backends.llvm.arena import Arena
 from unrolled.backends.llvm.backward import Reverse, Share, Stack
-from unrolled.backends.llvm.layout import Layout
+from unrolled.backends.llvm.layout import ALIGNMENT, ARENA, Layout
 from unrolled.backends.llvm.leaves import Leaves
 from unrolled.backends.llvm.rows import Rows
 from unrolled.backends.llvm.work import Buffer
@@ -19,8 +19,6 @@ from unrolled.backends.maps import MAPS, matmul
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan
 from unrolled.ir.structure import DENSE
-
-ALIGNED = 64
 
 
 class Sums:
@@ -47,7 +45,7 @@ class Sums:
             for place, buffer in group:
                 stride = layout.width(buffer.axis) * item
                 start = layout.reserve(layout.shares * stride)
-                layout.rows_of(buffer.name, "the arena", stride, start)
+                layout.rows_of(buffer.name, ARENA, stride, start)
                 self.partials.append((number, place, buffer, start))
         self.ends = layout.size
 
@@ -56,7 +54,7 @@ class Sums:
 
     def bytes(self, count: int) -> int:
         """The memory of what so many rows keep."""
-        return sum(-(-count * width * self.layout.item // ALIGNED) * ALIGNED for width in self.widths.values())
+        return sum(-(-count * width * self.layout.item // ALIGNMENT) * ALIGNMENT for width in self.widths.values())
 
     def begin(
         self,
@@ -71,7 +69,7 @@ class Sums:
         place, kept = self.layout.size, {}
         for name, width in self.widths.items():
             kept[name] = memory.tensor(place, (count, width), self.layout.dtype)
-            place += -(-count * width * self.layout.item // ALIGNED) * ALIGNED
+            place += -(-count * width * self.layout.item // ALIGNMENT) * ALIGNMENT
         memory.tensor(self.begins, (self.ends - self.begins,), torch.uint8).zero_()
         partials = []
         for number, symbol, buffer, start in self.partials:
@@ -209,12 +207,25 @@ class GrowingGradients:
         if isinstance(operand, Buffer):
             return self.kept[operand.name][:count]
         if operand.op == "state":
-            return self._flat_old(operand["name"])
+            steady = not self.placed.ragged and self.call.resets is None
+            return self._old_of_chunk(operand["name"], start, stop) if steady else self._flat_old(operand["name"])
         value = self.inputs[operand["name"]]
         if value.is_floating_point():
             return self._flat(value, start, stop)
         one_hot = torch.nn.functional.one_hot(value, self.sums.layout.sizes[operand.shape[0]])
         return self._flat(one_hot.to(self.sums.layout.dtype), start, stop)
+
+    def _old_of_chunk(self, name: str, start: int, stop: int) -> Tensor:
+        """The old values of a state at these steps of rows that all have them."""
+        (first, last), values, rows = self.times(start, stop), self.states[name], self.placed
+        initial = self.call.states[[state for state, _ in self.plan.program.states].index(name)]
+        if rows.reverse:
+            begins = last == rows.time
+            parts = [values[first + 1 : last + (not begins)].flatten(0, 1), *([initial] if begins else [])]
+        else:
+            begins = first == 0
+            parts = [*([initial] if begins else []), values[max(first - 1, 0) : last - 1].flatten(0, 1)]
+        return torch.cat(parts)
 
     def _flat_old(self, name: str) -> Tensor:
         """The old values of a state at every valid step."""
@@ -229,7 +240,7 @@ class GrowingGradients:
         if call.resets is not None:
             resets = sequence.reverse_resets(call.resets, call.lengths) if call.reverse else call.resets
             owner = torch.repeat_interleave(order, counts)
-            within = torch.arange(len(steps)) - torch.repeat_interleave(starts, counts)
+            within = torch.arange(len(steps), device="cpu") - torch.repeat_interleave(starts, counts)
             old = torch.where(resets[within, owner][:, None], call.restarts[place][owner], old)
         if rows.ragged:
             return old

@@ -33,19 +33,23 @@ def together(courses: Sequence[Course[T]]) -> list[T]:
     """The results of scans whose launches run side by side: the first of all, then the second of all, and so on."""
     results: dict[int, T] = {}
     going = dict(enumerate(courses))
-    while going:
-        launches = []
-        for number, course in list(going.items()):
-            try:
-                launches.append(next(course))
-            except StopIteration as end:
-                results[number] = end.value
-                del going[number]
-        if len(launches) == 1:
-            run(*launches[0])
-        elif launches:
-            words = array("q", [len(launches), *(word for launch in launches for word in launch)])
-            run(_kernel(host()), words.buffer_info()[0], sum(launch.threads for launch in launches))
+    try:
+        while going:
+            launches = []
+            for number, course in list(going.items()):
+                try:
+                    launches.append(next(course))
+                except StopIteration as end:
+                    results[number] = end.value
+                    del going[number]
+            if len(launches) == 1:
+                run(*launches[0])
+            elif launches:
+                words = array("q", [len(launches), *(word for launch in launches for word in launch)])
+                run(_kernel(host()), words.buffer_info()[0], sum(launch.threads for launch in launches))
+    finally:
+        for course in going.values():  # after an error: what the others hold is given back now
+            course.close()
     return [results[number] for number in range(len(courses))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from unrolled import sequence
 from unrolled.backends import Call, Cotangents, Gradients, Ran, Result
 from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.backward import Reverse, make_reverse
@@ -25,6 +27,7 @@ from unrolled.backends.llvm.scan_code import ScanCode, splits_of
 from unrolled.backends.llvm.schedule import choose, own_threads, state_of_schedules
 from unrolled.backends.llvm.variant import Variant
 from unrolled.backends.reference import Interpreter
+from unrolled.errors import ShapeError
 from unrolled.ir.plan import Plan
 
 # An input of more units, or of few rows, is multiplied with its maps before the loop, by one large product.
@@ -43,7 +46,10 @@ class Recent(OrderedDict[Hashable, T]):
         """What the key stands for, made if it is not known."""
         found = self.get(key)
         if found is None:
-            found = self[key] = make()
+            found = make()
+        self[key] = found
+        with contextlib.suppress(KeyError):  # another thread may have dropped it
+            self.move_to_end(key)
             while len(self) > SHAPES:
                 self.popitem(last=False)
         return found
@@ -75,7 +81,7 @@ class CompiledPlan:
         """The forward scan on so many threads."""
         if not self.runs(call):
             return self.reference.forward(call, train)
-        call = _evenly(call)
+        call = _checked(self.plan, _evenly(call))
         key = (train, threads, *_shape(call))
         run = self._forwards.find(key, lambda: self._make_forward(call, train, threads))
         return (yield from run.course(call, _rows(call, run.layout.shares)))
@@ -95,7 +101,7 @@ class CompiledPlan:
         call, outputs, saved, d, wanted = ran
         if not self.runs(call):
             return self.reference.backward(call, outputs, saved, d, wanted)
-        call, d = _evenly(call), incoming_apart(d)
+        call, d = _checked(self.plan, _evenly(call)), incoming_apart(d)
         # As they were made, unless a transform such as vmap has cut them out of larger ones.
         outputs, saved = ([value.contiguous() for value in values] for values in (outputs, saved))
         lists = (call.sequences, call.rows, call.states, call.restarts, call.parameters)
@@ -216,8 +222,33 @@ def _evenly(call: Call) -> Call:
         rows=[rows_apart(value) for value in call.rows],
         states=[rows_apart(value) for value in call.states],
         restarts=[rows_apart(value) for value in call.restarts],
-        parameters=[value.contiguous() if value.dim() == 1 else value for value in call.parameters],
+        parameters=[
+            value if value.dim() == 2 and 1 in value.stride() else value.contiguous() for value in call.parameters
+        ],
     )
+
+
+def _checked(plan: Plan, call: Call) -> Call:
+    """The call, without lengths if all rows have every step.
+
+    Layers have looked at the values already, but not where torch compiles; a kernel trusts them with its memory.
+
+    Raises   ShapeError for a length that is longer than the sequences, or a number that stands for no one-hot vector
+    """
+    time, sizes = call.sequences[0].shape[0], dict(zip(plan.axes, call.sizes, strict=True))
+    if call.lengths is not None:
+        least, most = (int(value) for value in torch.aminmax(call.lengths))
+        if least < 0 or most > time:
+            raise ShapeError(f"lengths are from {least} to {most}; the sequences have {time} steps")
+        call = replace(call, lengths=None) if least == time else call
+    valid = None if call.lengths is None else sequence.mask(call.lengths, time)
+    for (name, shape), value in zip(plan.program.inputs, call.sequences, strict=True):
+        read = value if valid is None or value.is_floating_point() else value[valid]
+        if not value.is_floating_point() and read.numel():
+            least, most = (int(number) for number in torch.aminmax(read))
+            if least < 0 or most >= sizes[shape[0]]:
+                raise ShapeError(f"{name} holds numbers from {least} to {most}; its axis has {sizes[shape[0]]} units")
+    return call
 
 
 def _shape(call: Call) -> tuple[Hashable, ...]:
@@ -229,7 +260,6 @@ def _shape(call: Call) -> tuple[Hashable, ...]:
         tuple(call.sizes),
         tuple(tensor.stride() for tensor in tensors),
         tuple(value.is_floating_point() for value in call.sequences),
-        call.sequences[0].shape[1] == 1 and call.sequences[0].shape[0],
         call.reverse,
         call.lengths is None,
         call.resets is None,

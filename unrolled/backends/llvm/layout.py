@@ -85,11 +85,17 @@ class Layout:
 
     def number(self, name: str, value: int) -> None:
         """A word that is a number."""
-        self._words[name] = (value, 0)
+        self._set(name, (value, 0))
 
     def address(self, name: str, source: str, distance: int = 0) -> None:
         """A word that is an address: so many bytes from where a tensor of the call begins."""
-        self._words[name] = (distance, self.source(source))
+        self._set(name, (distance, self.source(source)))
+
+    def _set(self, name: str, word: tuple[int, int]) -> None:
+        known = self._words.get(name, word)
+        # What the layout has put in its own memory may be laid elsewhere.
+        assert known == word or known[1] == self.sources[ARENA], f"two meanings of the word {name!r}"
+        self._words[name] = word
 
     def source(self, name: str) -> int:
         """The place of a tensor's address among those that a call gives."""

@@ -61,7 +61,9 @@ class Leaves:
             layout.address(f"scalar {name}.pointer", "scalars", number * layout.item)
         sizes = [buffer for buffer in layout.code.of_index(Index.FIXED) if buffer.name.startswith("size ")]
         self.sizes = torch.tensor(
-            [float(layout.sizes[buffer.name.removeprefix("size ")]) for buffer in sizes], dtype=layout.dtype
+            [float(layout.sizes[buffer.name.removeprefix("size ")]) for buffer in sizes],
+            dtype=layout.dtype,
+            device="cpu",
         )
         for number, buffer in enumerate(sizes):
             layout.number(f"{buffer.name}.pointer", self.sizes.data_ptr() + number * layout.item)
@@ -110,7 +112,7 @@ class Leaves:
             for (name, _), value in zip(program.states, call.restarts, strict=True):
                 found[f"restart {name}"] = value
         if call.scalars:
-            found["scalars"] = torch.tensor(list(call.scalars), dtype=self.layout.dtype)
+            found["scalars"] = torch.tensor(list(call.scalars), dtype=self.layout.dtype, device="cpu")
         for name, node in self.ticks.items():
             size, time = self.layout.sizes[node.shape[0]], call.sequences[0].shape[0]
             found[name] = due(node["periods"], size, time, call.clock, call.states[0])

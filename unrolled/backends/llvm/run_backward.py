@@ -91,7 +91,7 @@ class BackwardRun:
         """Run a call."""
         reverse, layout = self.reverse, self.layout
         tensors = self.leaves.tensors(call)
-        tensors["nothing"] = torch.zeros(max(self.sizes.values()), dtype=layout.dtype)
+        tensors["nothing"] = torch.zeros(max(self.sizes.values()), dtype=layout.dtype, device="cpu")
         tensors |= {name: value for name, value in self._incoming(d) if value is not None}
         tensors |= dict(zip((buffer.name for buffer in reverse.saved), saved, strict=False))
         states = dict(zip(self.kept_states, (outputs[0], *saved[len(reverse.saved) :]), strict=True))

@@ -97,7 +97,7 @@ class ForwardRun:
     def _structured(self, node: Node, value: Tensor, call: Call, *, table: bool) -> Tensor:
         structure = node.args[0]["structure"]
         if table:
-            value = torch.eye(self.sizes[node.args[1].shape[0]], dtype=self.layout.dtype)
+            value = torch.eye(self.sizes[node.args[1].shape[0]], dtype=self.layout.dtype, device="cpu")
         entries = call.parameters[self.leaves.groups[node.args[0].symbol][0]]
         precision = "" if table else call.precision
         return MAPS[structure.name].product(structure, entries, value, precision).contiguous()

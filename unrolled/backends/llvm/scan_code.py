@@ -30,7 +30,7 @@ def splits_of(batch: int) -> int:
 def ways(count: int, most: int) -> set[int]:
     """The sizes of the parts when so many things are split evenly into as few parts as have at most `most`."""
     parts = -(-count // most)
-    return {(index + 1) * count // parts - index * count // parts for index in range(parts)}
+    return {count // parts, -(-count // parts)}
 
 
 @dataclass

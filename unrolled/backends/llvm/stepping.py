@@ -97,8 +97,10 @@ class Form:
         return self.code.address, first, *(first + 8 * self.place(name) for name in ("start", "stop", "barriers"))
 
     def copy(self) -> Form:
-        """The same kernel and weights with words of its own."""
-        return Form(self.code, array("q", self.words), self.kept)
+        """The same kernel and weights with words, and barriers, of its own."""
+        words, barriers = array("q", self.words), new_barriers()
+        words[self.place("barriers")] = int(barriers.ctypes.data)
+        return Form(self.code, words, [*self.kept, barriers])
 
 
 class SteppedLayer:
@@ -213,8 +215,7 @@ class SteppedLayer:
             self._set_table(layout, arrays, forward, sizes)
         for name, number in {"delta": 0, "members": self.threads, "start": 0, "stop": 1}.items():
             layout.number(name, number)
-        # Two, whose addresses differ in one bit.
-        arrays["barriers"] = aligned((2 * ALIGNMENT,), np.dtype(np.uint8), 2 * ALIGNMENT)
+        arrays["barriers"] = new_barriers()
         layout.address("barriers", "barriers")
         layout.set_tiles({self.batch}, splits_of(self.batch), self.threads)
 
@@ -267,6 +268,11 @@ class _Address:
 
     def data_ptr(self) -> int:
         return int(self.value.ctypes.data)
+
+
+def new_barriers() -> Array:
+    """Two counters, whose addresses differ in one bit."""
+    return aligned((2 * ALIGNMENT,), np.dtype(np.uint8), 2 * ALIGNMENT)
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int = ALIGNMENT) -> Array:

@@ -66,6 +66,8 @@ class Stream:
         self._plain = not self._clocked and not any(layer.further for layer in self._layers)
         self._run = launcher(threads, weights > RELEASED_BYTES)
         self._y, self._number = last.y, first.numbers
+        self._begin = int(last.y.ctypes.data)
+        self._end = self._begin + last.y.nbytes
         self._views: dict[tuple[int, ...], tuple[Array, Array]] = {first.x.shape: (first.x, last.y)}
         if batch == 1:
             self._views[first.x.shape[1:]] = (first.x[0], last.y[0])
@@ -114,9 +116,10 @@ class Stream:
                     return self._y[0]
             elif x.dtype is self._torch_type and x.is_contiguous() and x.is_cpu:
                 tensor = self._tensors.get(x.shape)
-                if tensor is not None:
+                place = x.data_ptr()
+                if tensor is not None and not self._begin <= place < self._end:
                     if self._into >= 0:
-                        self._words[self._into] = x.data_ptr()
+                        self._words[self._into] = place
                     self._run(self._program)
                     return tensor
         return self._checked_step(x, inputs)
@@ -147,7 +150,9 @@ class Stream:
             also = f" or {(self.input_size,)}" if self.batch == 1 else ""
             raise ShapeError(f"x is {given.shape}; expected {expected}{also}")
         layer = self._layers[0]
+        # What a step leaves may be what the next one reads: then it must stand elsewhere.
         direct = tensor and x.dtype is self._torch_type and x.is_contiguous()
+        direct = direct and not self._begin <= x.data_ptr() < self._end
         if direct:
             self._take("tensors", self._tensor)
             if self._into >= 0:
