@@ -200,8 +200,8 @@ class SteppedLayer:
             rows_of(f"input {name}", value)
         rows_of(forward.outputs[0].name, self.y)
         for name, (_, value) in self.beats.items():
-            rows_of(name, value)
-            layout.number(f"{name}.stride", 0)
+            arrays[name] = value
+            layout.rows_of(name, name, 0)
         for name, value in self.carried.items():
             for half, which in zip(value, ("even", "odd"), strict=True):
                 arrays[f"{name} {which}"] = half

@@ -151,9 +151,8 @@ class Stream:
             raise ShapeError(f"x is {given.shape}; expected {expected}{also}")
         layer = self._layers[0]
         # What a step leaves may be what the next one reads: then it must stand elsewhere.
-        direct = tensor and x.dtype is self._torch_type and x.is_contiguous()
-        direct = direct and not self._begin <= x.data_ptr() < self._end
-        if direct:
+        apart = tensor and not self._begin <= x.data_ptr() < self._end
+        if apart and x.dtype is self._torch_type and x.is_contiguous():
             self._take("tensors", self._tensor)
             if self._into >= 0:
                 self._words[self._into] = x.data_ptr()
