@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-llvm = pytest.importorskip("llvmlite.binding")
-from llvmlite import ir  # noqa: E402
+pytest.importorskip("llvmlite")
+from llvmlite import ir
 
-from unrolled.backends.llvm import compiler  # noqa: E402
-from unrolled.backends.llvm.machine import host, make, unavailable  # noqa: E402
+from unrolled.backends.llvm import compiler
+from unrolled.backends.llvm.machine import host, make, unavailable
 
 pytestmark = pytest.mark.skipif(unavailable() != "", reason=unavailable())
 

@@ -1,10 +1,10 @@
 import pytest
 
-llvm = pytest.importorskip("llvmlite.binding")
+pytest.importorskip("llvmlite")
 
-from unrolled.backends.llvm import compiler, machine  # noqa: E402
-from unrolled.backends.llvm.machine import AVX2, AVX512, BASELINE, host, make, unavailable  # noqa: E402
-from unrolled.errors import UsageError  # noqa: E402
+from unrolled.backends.llvm import compiler, machine
+from unrolled.backends.llvm.machine import AVX2, AVX512, BASELINE, host, make, unavailable
+from unrolled.errors import UsageError
 
 X86 = "x86_64-unknown-linux-gnu"
 

@@ -79,7 +79,7 @@ def source(target: Target, functions: dict[str, Function], arity: Callable[[str]
         index = builder.phi(integer)
         places = [builder.gep(pointer, [index], source_etype=vector) for pointer in (*inputs, output)]
         values = [builder.load(place, typ=vector, align=8) for place in places[:-1]]
-        builder.store(function(Mathematics(builder, target.machine), *values), places[-1], align=8)
+        builder.store(function(Mathematics(builder), *values), places[-1], align=8)
         following = builder.add(index, integer(1))
         index.add_incoming(integer(0), entry)
         index.add_incoming(following, loop)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import reduce
 
 from unrolled.backends.llvm.forward import fixed_buffer, is_of_rows, old_state
 from unrolled.backends.llvm.work import Buffer, Index, Joint, Work, plainer, unified_axes
@@ -52,12 +53,11 @@ class Reverse:
 
     seeds     tap -> the buffer of its cotangent
     carried   state -> the buffer of its cotangent
-    old       states whose old values are read
     shares    for each group of the plan
     sums      for each group the (place of the symbol, buffer) pairs of what is summed in the loop
     passed    input -> its gradient
     rows      row value -> the sequence that is summed over time, if it has a gradient
-    kept      sequences of what the loop computes, by joint or alone
+    kept      sequences of what the loop computes and that stand alone
     """
 
     work: Work
@@ -69,7 +69,7 @@ class Reverse:
     sums: tuple[tuple[tuple[int, Buffer], ...], ...]
     passed: Mapping[str, Passed]
     rows: Mapping[str, Buffer]
-    kept: tuple[Buffer, ...] = field(default=())
+    kept: tuple[Buffer, ...]
 
 
 def make_reverse(plan: Plan, wanted: frozenset[str], resets: bool = False) -> Reverse:
@@ -79,6 +79,10 @@ def make_reverse(plan: Plan, wanted: frozenset[str], resets: bool = False) -> Re
     resets   whether states may begin anew within a sequence
     """
     return _Making(plan, wanted, resets).reverse()
+
+
+def _added(one: Node, other: Node) -> Node:
+    return Node("add", (one, other), one.shape, (), max(one.index, other.index))
 
 
 class _Making:
@@ -224,11 +228,7 @@ class _Making:
                     terms.append(term)
             products = [term for term in terms if term.op == "transposed_product"]
             others = [term for term in terms if term.op != "transposed_product"]
-            rest: Node | None = None
-            if others:
-                rest = others[0]
-                for term in others[1:]:
-                    rest = self._added(rest, term)
+            rest = reduce(_added, others) if others else None
             dense = [term for term in products if term.args[0]["structure"].name == "dense"]
             single = [term for term in products if term not in dense]
             groups = []
@@ -238,9 +238,6 @@ class _Making:
             groups += [((term.args[1],), (term.args[0],)) for term in single]
             found[leaf["name"]] = (groups, rest)
         return found
-
-    def _added(self, one: Node, other: Node) -> Node:
-        return Node("add", (one, other), one.shape, (), max(one.index, other.index))
 
     def _lay_out(self, tuples: Sequence[tuple[Node, ...]]) -> None:
         """Joints for the tuples of cotangents; one that is a run of another's is a part of it."""

@@ -55,7 +55,7 @@ class BlockWriter:
         self.function = function
         self.writer = Writer(function, numbers, description, ARGUMENTS)
         self.places = Places(self.writer, function.args[1], resets, reverse)
-        self.mathematics = Mathematics(self.writer.build, numbers.machine)
+        self.mathematics = Mathematics(self.writer.build)
         self.rows, self.panels = rows, panels
 
     def write(self) -> ir.Function:
@@ -92,14 +92,19 @@ class BlockWriter:
                 base = build.add(
                     writer.word(f"{buffer.name}.pointer"), build.mul(part, writer.word(f"{buffer.name}.stride"))
                 )
-                if block.axis:
-                    address = build.add(base, offset)
-                    writer.store(build.fadd(writer.load(address, mask), total), address, mask)
-                else:
-                    one = build.extract_element(total, ir.Constant(ir.IntType(32), 0))
-                    writer.store_number(build.fadd(writer.load_number(base), one), base)
+                self._add_to(buffer, base, offset, total, mask)
         build.ret_void()
         return self.function
+
+    def _add_to(self, buffer: Buffer, base: ir.Value, offset: ir.Value, value: ir.Value, mask: ir.Value | None) -> None:
+        """Add the vector, or its number, to what stands in memory."""
+        writer, build = self.writer, self.writer.build
+        if buffer.axis:
+            address = build.add(base, offset)
+            writer.store(build.fadd(writer.load(address, mask), value), address, mask)
+        else:
+            one = build.extract_element(value, ir.Constant(ir.IntType(32), 0))
+            writer.store_number(build.fadd(writer.load_number(base), one), base)
 
     def _reads(self) -> list[Buffer]:
         """The buffers that the block reads."""
@@ -230,11 +235,5 @@ class BlockWriter:
         base = build.add(
             writer.word(f"{buffer.name}.anew"), build.mul(number, writer.word(f"{buffer.name}.anew stride"))
         )
-        going = build.select(anew, value, nothing)
-        if buffer.axis == "":
-            one = build.extract_element(going, ir.Constant(ir.IntType(32), 0))
-            writer.store_number(build.fadd(writer.load_number(base), one), base)
-        else:
-            address = build.add(base, offset)
-            writer.store(build.fadd(writer.load(address, mask), going), address, mask)
+        self._add_to(buffer, base, offset, build.select(anew, value, nothing), mask)
         return build.select(anew, nothing, value)

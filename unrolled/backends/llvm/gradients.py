@@ -166,9 +166,11 @@ class GrowingGradients:
             return
         whole = len(share.symbols) == len(group.names)
         part = total if whole else total.chunk(len(group.names))[share.symbols[0]]
-        rows, steady = self.placed, not self.placed.ragged and self.call.resets is None
+        steady = not self.placed.ragged and self.call.resets is None
         if isinstance(operand, Node) and operand.op == "state" and steady:
-            self._add_old_state(part, self._factor(share.stack, d), operand["name"], rows, start, stop)
+            olds, factor = self._old_parts(operand["name"], start, stop), self._factor(share.stack, d)
+            for old, own in zip(olds, factor.split([len(old) for old in olds]), strict=True):
+                self._add_product(part, own.mT, old)
             return
         if isinstance(operand, Node) and operand.op == "sequence":
             value = self.inputs[operand["name"]]
@@ -178,23 +180,19 @@ class GrowingGradients:
                 return
         self._add_product(part, self._factor(share.stack, d).mT, self._operand(operand, start, stop, count))
 
-    def _add_old_state(self, total: Tensor, d: Tensor, name: str, rows: Rows, start: int, stop: int) -> None:
-        """Cotangents times the old values of a state, which stand one step beside its new ones."""
-        first, last = self.times(start, stop)
-        values, batch = self.states[name], rows.batch
+    def _old_parts(self, name: str, start: int, stop: int) -> list[Tensor]:
+        """The old values of a state at these steps of rows that all have them, as they stand: its new values, which are
+        one step beside, and where the rows begin the initial ones.
+        """
+        (first, last), values, rows = self.times(start, stop), self.states[name], self.placed
         initial = self.call.states[[state for state, _ in self.plan.program.states].index(name)]
         if rows.reverse:
             begins = last == rows.time
-            inner, old = d[: d.shape[0] - batch] if begins else d, values[first + 1 : last + (not begins)]
-            outer = d[d.shape[0] - batch :]
+            parts = [values[first + 1 : last + (not begins)].flatten(0, 1), *([initial] if begins else [])]
         else:
             begins = first == 0
-            inner, old = d[batch:] if begins else d, values[max(first - 1, 0) : last - 1]
-            outer = d[:batch]
-        if inner.shape[0]:
-            self._add_product(total, inner.mT, old.flatten(0, 1))
-        if begins:
-            self._add_product(total, outer.mT, initial)
+            parts = [*([initial] if begins else []), values[max(first - 1, 0) : last - 1].flatten(0, 1)]
+        return [part for part in parts if part.shape[0]]
 
     def _flat(self, value: Tensor, start: int, stop: int) -> Tensor:
         """The values of a sequence as the kept ones stand."""
@@ -208,24 +206,14 @@ class GrowingGradients:
             return self.kept[operand.name][:count]
         if operand.op == "state":
             steady = not self.placed.ragged and self.call.resets is None
-            return self._old_of_chunk(operand["name"], start, stop) if steady else self._flat_old(operand["name"])
+            return (
+                torch.cat(self._old_parts(operand["name"], start, stop)) if steady else self._flat_old(operand["name"])
+            )
         value = self.inputs[operand["name"]]
         if value.is_floating_point():
             return self._flat(value, start, stop)
         one_hot = torch.nn.functional.one_hot(value, self.sums.layout.sizes[operand.shape[0]])
         return self._flat(one_hot.to(self.sums.layout.dtype), start, stop)
-
-    def _old_of_chunk(self, name: str, start: int, stop: int) -> Tensor:
-        """The old values of a state at these steps of rows that all have them."""
-        (first, last), values, rows = self.times(start, stop), self.states[name], self.placed
-        initial = self.call.states[[state for state, _ in self.plan.program.states].index(name)]
-        if rows.reverse:
-            begins = last == rows.time
-            parts = [values[first + 1 : last + (not begins)].flatten(0, 1), *([initial] if begins else [])]
-        else:
-            begins = first == 0
-            parts = [*([initial] if begins else []), values[max(first - 1, 0) : last - 1].flatten(0, 1)]
-        return torch.cat(parts)
 
     def _flat_old(self, name: str) -> Tensor:
         """The old values of a state at every valid step."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from llvmlite import ir
 
-from unrolled.backends.llvm.machine import Machine
-
 # Past this the sigmoid is 1 in either type.
 _SATURATED = 44.0
 
@@ -79,9 +77,8 @@ class Mathematics:
     # They divide: with AVX-512 the estimate of a reciprocal and its Newton steps took as long (for the gates of an
     # LSTM 19.5 ns a vector of float32, against 19.0), so nothing here depends on the processor.
 
-    def __init__(self, builder: ir.IRBuilder, machine: Machine) -> None:
+    def __init__(self, builder: ir.IRBuilder) -> None:
         self.builder = builder
-        self.machine = machine
 
     def constant(self, like: ir.Value, value: float) -> ir.Value:
         """The number in every lane of a vector of the other's type."""

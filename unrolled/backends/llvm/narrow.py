@@ -10,9 +10,8 @@ from llvmlite import ir
 from unrolled.backends.llvm import amx, packing
 from unrolled.backends.llvm.amx import BYTES, ROWS, TERMS
 from unrolled.backends.llvm.code import I32, I64, POINTER, VOID, Description, Numbers, Writer, integer, loop
-from unrolled.backends.llvm.compiler import compiled, module_for
+from unrolled.backends.llvm.compiler import compiled
 from unrolled.backends.llvm.machine import Machine
-from unrolled.backends.llvm.packing import PACKED_WORDS
 from unrolled.backends.llvm.phases import Phase, Segment, Step
 from unrolled.backends.llvm.places import Places
 from unrolled.backends.llvm.rounding import rounded
@@ -147,19 +146,7 @@ class MatrixPacker:
 
     def module(self) -> ir.Module:
         """The code."""
-        numbers = Numbers(False, self.machine)
-        module = module_for("pack", self.machine)
-        function = ir.Function(module, ir.FunctionType(VOID, (POINTER, I64, I64)), "kernel")
-        writer = Writer(function, numbers, Description())
-        build = writer.build
-        count, maps = writer.word("count"), writer.word("maps")
-        _, thread, threads = function.args
-        with loop(build, integer(0), count) as (number, _):
-            at = build.mul(number, integer(PACKED_WORDS))
-            fields = [writer.load_word(maps, build.add(at, integer(index))) for index in range(PACKED_WORDS)]
-            self._map(writer, fields, thread, threads)
-        build.ret_void()
-        return module
+        return packing.packing_module(Numbers(False, self.machine), self._map)
 
     def _map(self, writer: Writer, fields: list[ir.Value], thread: ir.Value, threads: ir.Value) -> None:
         build = writer.build

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from llvmlite import ir
@@ -28,6 +29,24 @@ PACKED_WORDS = 11
 (SOURCE, UNIT_STRIDE, TERM_STRIDE, UNITS, TERMS, TARGET, SLOTS, SLOT, LENGTH, BEGIN, PANELS) = range(PACKED_WORDS)
 
 
+def packing_module(
+    numbers: Numbers, write_map: Callable[[Writer, list[ir.Value], ir.Value, ir.Value], None]
+) -> ir.Module:
+    """The code that does with each map what `write_map(writer, fields, thread, threads)` writes."""
+    module = module_for("pack", numbers.machine)
+    function = ir.Function(module, ir.FunctionType(VOID, (POINTER, I64, I64)), "kernel")
+    writer = Writer(function, numbers, Description())
+    build = writer.build
+    count, maps = writer.word("count"), writer.word("maps")
+    _, thread, threads = function.args
+    with loop(build, integer(0), count) as (number, _):
+        at = build.mul(number, integer(PACKED_WORDS))
+        fields = [writer.load_word(maps, build.add(at, integer(index))) for index in range(PACKED_WORDS)]
+        write_map(writer, fields, thread, threads)
+    build.ret_void()
+    return module
+
+
 @dataclass(frozen=True)
 class Packer:
     """The code that packs maps of one type: `kernel(description, thread, threads)`.
@@ -45,21 +64,7 @@ class Packer:
 
     def module(self) -> ir.Module:
         """The code."""
-        numbers = Numbers(self.double, self.machine)
-        module = module_for("pack", self.machine)
-        function = ir.Function(module, ir.FunctionType(VOID, (POINTER, I64, I64)), "kernel")
-        writer = Writer(function, numbers, Description())
-        build = writer.build
-        count, maps = writer.word("count"), writer.word("maps")
-        _, thread, threads = function.args
-        with loop(build, integer(0), count) as (number, _):
-            fields = [
-                writer.load_word(maps, build.add(build.mul(number, integer(PACKED_WORDS)), integer(index)))
-                for index in range(PACKED_WORDS)
-            ]
-            self._map(writer, fields, thread, threads)
-        build.ret_void()
-        return module
+        return packing_module(Numbers(self.double, self.machine), self._map)
 
     def _map(self, writer: Writer, fields: list[ir.Value], thread: ir.Value, threads: ir.Value) -> None:
         build, numbers = writer.build, writer.numbers

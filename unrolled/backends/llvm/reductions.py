@@ -128,7 +128,7 @@ class _RowReduction:
         build, scalar = self.build, self.numbers.scalar
         lowest = float("-inf")
         start = ir.Constant(self.numbers.vector, [lowest] * self.numbers.lanes)
-        mathematics = Mathematics(build, self.numbers.machine)
+        mathematics = Mathematics(build)
         largest = self.over_units(start, lambda value: value, mathematics.maximum, lowest)
         find = intrinsic(
             self.writer.module, f"llvm.vector.reduce.fmaximum.{self.numbers.suffix}", scalar, [self.numbers.vector]

@@ -39,12 +39,11 @@ class ForwardRun:
         counts: set[int],
         splits: int,
     ):
-        self.plan, self.forward, self.modes, self.schedule = plan, forward, modes, schedule
+        self.plan, self.forward, self.modes = plan, forward, modes
         self.sizes = sizes
         self.threads = schedule.shares * schedule.members
         layout = self.layout = Layout(code, sizes, call.states[0].dtype, rows.batch, rows.shares)
         self.leaves = Leaves(plan, layout, call, forward.once)
-        self.names = [name for name, _ in plan.program.states]
         for buffer in (*forward.outputs, *forward.saved):
             layout.rows_of(buffer.name, buffer.name, self._units(buffer) * layout.item)
         for name, buffer in forward.states.items():

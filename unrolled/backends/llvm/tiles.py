@@ -12,13 +12,10 @@ from functools import cached_property
 
 from llvmlite import ir
 
-from unrolled.backends.llvm.code import name_arguments
+from unrolled.backends.llvm.code import I32, I64, POINTER, name_arguments
 from unrolled.backends.llvm.compiler import compiled, module_for
 from unrolled.backends.llvm.machine import Machine
 
-I64 = ir.IntType(64)
-I32 = ir.IntType(32)
-POINTER = ir.PointerType()
 # Of a stretch: the operand, its bytes from row to row, the numbers of the rows, the length, the packed weights, and
 # weights that a later tile will read, one vector for each term.
 FIELD_NAMES = ("operand", "stride", "rows", "length", "weights", "ahead")
