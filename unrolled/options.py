@@ -45,7 +45,8 @@ def check(options: Any) -> None:
         check_number(described.name, value, described.metadata["limits"])
         choices = described.metadata["choices"]
         if choices and value not in choices:
-            raise UsageError(f"there is no {described.name} {value!r}.{did_you_mean(str(value), choices)}")
+            shown = [choice or '""' for choice in choices]
+            raise UsageError(f"there is no {described.name} {value!r}.{did_you_mean(str(value), shown)}")
 
 
 def check_number(name: str, value: Any, limits: Mapping[str, float]) -> None:
@@ -99,6 +100,10 @@ class LanguageModelOptions:
         0.0, "Share of the states that is dropped on their way to the next step.", {"from": 0, "below": 1}
     )
     backend: str = _option("", "The engine; the fastest that runs if not given.")
+    precision: str = _option(
+        "", "What the layers multiply in: bf16 for bfloat16, summed in float32; as the weights are if not given.", None,
+        ("", "bf16"),
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,12 @@
-"""Whole numbers stand for one-hot vectors: the same numbers, and never a vector made."""
+"""Whole numbers stand for one-hot vectors: the same results, and never a vector made.
+
+On the CPU engine they are the same bits where the product with vectors is taken before the loop too; in the loop it is
+a term of the sum with the state's, which ends in other last bits.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -11,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from tests.conformance.networks import CELLS, batch_for, layer_of
+from unrolled.backends.llvm.kernel import FUSED_INPUTS, FUSED_ROWS
 from unrolled.errors import ShapeError
 from unrolled.layers import Bidirectional, Recurrent, Stacked
 
@@ -38,6 +43,33 @@ def test_whole_numbers_are_one_hot_vectors_bit_for_bit(name: str, ragged: bool, 
         if b is not None:
             assert a is not None
             torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-6, msg=lambda m, key=key: f"{key}: {m}")
+
+
+@pytest.mark.parametrize("hidden", [3, 16, 33, 128])
+@pytest.mark.parametrize("vocabulary", [7, 65, 600])
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 8, 33])
+def test_they_are_the_same_bits_unless_a_product_with_vectors_is_taken_in_the_loop(
+    batch: int, vocabulary: int, hidden: int, backend: str, number_of_threads: Callable[[int], None]
+) -> None:
+    in_the_loop = backend == "llvm" and batch >= FUSED_ROWS and vocabulary <= FUSED_INPUTS
+    index = torch.randint(0, vocabulary, (5, batch))
+    for dtype in (torch.float32, torch.float64):
+        layer = layer_of("lstm", vocabulary, hidden, dtype=dtype, backend=backend)
+        for threads in (1, 2):
+            number_of_threads(threads)
+            y, state = layer(index)
+            of_vectors, last = layer(torch.nn.functional.one_hot(index, vocabulary).to(dtype))
+            if in_the_loop:
+                torch.testing.assert_close(y, of_vectors)
+            else:
+                assert all(torch.equal(a, b) for a, b in zip((y, *state), (of_vectors, *last), strict=True))
+
+
+@pytest.fixture
+def number_of_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
 
 
 def test_a_gradient_of_numbers_that_are_all_different_is_that_of_vectors_bit_for_bit() -> None:

@@ -13,8 +13,9 @@ import torch
 pytest.importorskip("llvmlite")
 
 import unrolled.nn
-from tests.conformance.networks import NAMES, Batch, batch_for, layer_of
-from unrolled.backends.llvm.machine import unavailable
+from tests.conformance.networks import NAMES, Batch, assert_close, batch_for, layer_of
+from unrolled.backends.llvm import amx, narrow
+from unrolled.backends.llvm.machine import host, unavailable
 from unrolled.backends.llvm.stream import Stream, load_stream
 from unrolled.errors import ShapeError, UsageError
 from unrolled.layers import Bidirectional, Recurrent, Stacked, VariationalDropout
@@ -180,6 +181,64 @@ def test_a_stream_goes_on_after_pickle_copy_and_file(tmp_path: Any) -> None:
     for other in (pickle.loads(pickle.dumps(stream)), copy.deepcopy(stream), load_stream(tmp_path / "a.stream")):
         assert other.state["clock"] == 3
         assert_near(torch.stack([other.step(each).clone() for each in x[3:]]), y[3:])
+
+
+@pytest.mark.parametrize("threads", [None, 2])
+def test_a_copy_has_the_threads_of_the_stream(threads: int | None) -> None:
+    stream = Recurrent("lstm", 5, 40).stream(threads=threads)
+    x = torch.randn(5)
+    expected = stream.step(x).clone()
+    stream.reset()
+    for other in (pickle.loads(pickle.dumps(stream)), copy.deepcopy(stream), copy.copy(stream)):
+        assert other.threads == stream.threads == threads
+        assert other._layers[0].threads == (threads or 1)
+        assert torch.equal(other.step(x), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("batch", [1, 2, 5], ids=lambda batch: f"B{batch}")
+@pytest.mark.parametrize("way", [narrow.WIDENED, narrow.MATRIX])
+@pytest.mark.parametrize("name", ["lstm", "gru-cho", "clockwork", "layer-norm-lstm"])
+def test_a_layer_in_bfloat16_is_streamed_in_it(
+    name: str, way: str, batch: int, threads: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
+    if way == narrow.MATRIX and not amx.usable(host()):
+        pytest.skip("the processor has no AMX, or the system does not grant it")
+    monkeypatch.setattr(narrow, "way", lambda machine, batch: way)
+    layer = layer_of(name, 33, 48, dtype=torch.float32, precision="bf16")
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.mul_(0.4)
+    exact = layer_of(name, 33, 48, backend="reference")
+    exact.load_state_dict(layer.state_dict())
+    given = batch_for(layer, time=4, batch=batch, clock=0)
+    wide = given.with_flat([tensor.double() for tensor in given.flat])
+    expected, _ = exact(wide.x, wide.whole_state(), **wide.inputs)
+    stream = layer.stream(batch, threads=threads)
+    stream.state = given.whole_state()
+    stream.save(tmp_path / "a.stream")
+    found = steps_of(stream, given)
+    assert_close([found.double()], [expected], 2e-2)
+    assert torch.equal(steps_of(load_stream(tmp_path / "a.stream"), given), found)
+    layer.precision = ""
+    plain = layer.stream(batch, threads=threads)
+    plain.state = given.whole_state()
+    in_float32 = steps_of(plain, given)
+    assert_close([in_float32.double()], [expected], 1e-4)
+    assert not torch.equal(in_float32, found)
+
+
+def test_numbers_are_read_by_a_stream_in_bfloat16_and_float64_ignores_it() -> None:
+    layer = Recurrent("lstm", 5, 40, precision="bf16")
+    symbols = torch.tensor([[0, 4, 2], [1, 1, 3]])
+    y, _ = layer(symbols)
+    stream = layer.stream(3)
+    got = torch.stack([stream.step(each).clone() for each in symbols])
+    torch.testing.assert_close(got, y.detach(), rtol=0, atol=1e-2)
+    layer.double()
+    y, _ = layer(symbols)
+    stream = layer.stream(3)
+    assert_near(torch.stack([stream.step(each).clone() for each in symbols]), y)
 
 
 def test_what_cannot_be_streamed_is_refused_in_words() -> None:

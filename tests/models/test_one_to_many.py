@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from unrolled.errors import UsageError
+from unrolled.layers import Recurrent
 from unrolled.models.one_to_many import LanguageModel
 
 SYMBOLS, HIDDEN = 7, 5
@@ -194,6 +195,25 @@ def test_recurrent_dropout_changes_what_a_training_model_remembers_and_nothing_e
     assert torch.equal(one[0], whole[0])
     assert not torch.equal(one[1:], whole[1:])
     assert not torch.equal(one[1:], other[1:])
+
+
+@EACH_KIND
+@pytest.mark.parametrize("training", [True, False], ids=["training", "evaluating"])
+def test_precision_is_that_of_every_layer_and_not_of_the_scores(kind: str, training: bool) -> None:
+    narrow, wide = (model_of(kind, layers=2, precision=precision).train(training) for precision in ("bf16", ""))
+    x = symbols_of(9, 3)
+    assert [layer.precision for layer in narrow.layers.modules() if isinstance(layer, Recurrent)] == ["bf16"] * 2
+    for given in (narrow(x)[0], narrow.next(x)[0]):
+        assert given.dtype == torch.float32
+    scores, expected = narrow(x)[0], wide(x)[0]
+    assert not torch.equal(scores, expected)
+    torch.testing.assert_close(scores, expected, rtol=0, atol=0.02)
+    y, _ = narrow.layers(x if narrow.embedding is None else narrow.embedding(x))
+    if narrow.head is not None:
+        assert torch.equal(functional.linear(y, narrow.head.weight, narrow.head.bias), scores)
+    else:
+        assert narrow.embedding is not None
+        assert torch.equal(functional.linear(y, narrow.embedding.weight, narrow.bias), scores)
 
 
 @EACH_CELL

@@ -211,6 +211,8 @@ def test_lines_of_white_space_alone_are_nothing_to_learn_or_to_evaluate_words_on
         ({"unit": "bytes", "min_count": 2}, "no bytes are unknown, however rare: leave out min_count"),
         ({"backend": "warp"}, "there is no backend 'warp'"),
         ({"backend": 3}, "backend must be a text"),
+        ({"precision": "fp8"}, "there is no precision 'fp8'. There is: \"\", bf16."),
+        ({"precision": "bfloat16"}, r"there is no precision 'bfloat16'. Did you mean bf16\?"),
         ({"cell": "lst"}, r"Did you mean lstm\?"),
         ({"hiden_size": 3}, r"language-model has no option 'hiden_size'. Did you mean hidden_size\?"),
     ],

@@ -34,6 +34,7 @@ CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "dropout": (0.5, {}),
     "dropout_kind": ("variational", {}),
     "recurrent_dropout": (0.5, {}),
+    "precision": ("bf16", {}),
     "batch_size": (3, {}),
     "epochs": (2, {}),
     "minutes": (1e-6, {}),
@@ -127,6 +128,19 @@ def test_the_backend_is_the_one_that_is_named(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UsageError, match="there is no backend 'warp'"):
         trained()
     assert seen(trained(backend="reference")) == seen(named)
+
+
+def test_the_precision_is_kept_with_the_run_and_used_by_it(tmp_path: Path) -> None:
+    run = trained(precision="bf16")
+    run.save(tmp_path / "run")
+    again = unrolled.load(tmp_path / "run")
+    assert again.config["model"]["precision"] == "bf16"
+    measured = again.evaluate([TEXT])
+    assert measured == run.evaluate([TEXT])
+    for layer in again.model.layers.layers:
+        layer.precision = ""
+    assert again.evaluate([TEXT])["nats"] != measured["nats"]
+    assert again.evaluate([TEXT])["nats"] == pytest.approx(measured["nats"], rel=1e-2)
 
 
 def test_every_option_is_tried_here() -> None:

@@ -218,8 +218,8 @@ class Recurrent(SequenceLayer):
         names = [name for name, _ in self.cell.program.states]
         initial = [value.squeeze(0) for value in self._initial_values(1)]
         parameters = [self._family(group.family).stored(group) for group in self.groups]
-        plan = self._plan(False, ())
-        return [frozen(plan, self.sizes, self.cell.program.scalars, parameters, dict(zip(names, initial, strict=True)))]
+        plan, begin = self._plan(False, ()), dict(zip(names, initial, strict=True))
+        return [frozen(plan, self.sizes, self.cell.program.scalars, parameters, begin, self._own_precision())]
 
     def initial_state(self, batch: int) -> Any:
         """The state that sequences begin from: zeros, what the cell declares, or what was learned.
@@ -251,8 +251,7 @@ class Recurrent(SequenceLayer):
     def _in_layer_type(self, x: Tensor, inputs: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor], str]:
         """The inputs in the layer's own type, and the narrower one that it multiplies in, if there is one."""
         own = self._like().dtype
-        precision = PRECISIONS[self.precision] if own == torch.float32 else ""
-        precision = precision or multiplies_in(own, x.device)
+        precision = self._own_precision() or multiplies_in(own, x.device)
         if precision:
             cast = {name: value.to(own) for name, value in inputs.items()}
             return x.to(own) if x.is_floating_point() else x, cast, precision
@@ -261,6 +260,10 @@ class Recurrent(SequenceLayer):
                 raise ShapeError(f"{name} is {value.dtype}, the layer is {own}; convert one of them with .to(…)")
         numbers = {name: value if value.is_floating_point() else value.to(own) for name, value in inputs.items()}
         return x, numbers, ""
+
+    def _own_precision(self) -> str:
+        """The narrower type that the layer was told to multiply in, "" in any other than float32."""
+        return PRECISIONS[self.precision] if self._like().dtype == torch.float32 else ""
 
     def _mask(self, batch: int) -> Tensor:
         keep = 1 - self.recurrent_dropout

@@ -23,8 +23,11 @@ def frozen(
     scalars: Mapping[str, float],
     parameters: Sequence[Tensor],
     initial: Mapping[str, Tensor],
+    precision: str = "",
 ) -> Frozen:
     """Copies of all that the steps of a plan depend on.
+
+    precision   the type that products of float32 are taken in, "" for their own
 
     Shapes   initial, each (axis,)
     Raises   UsageError for another type than float32 and float64
@@ -38,7 +41,7 @@ def frozen(
         [value.detach().cpu().contiguous().clone().numpy() for value in each] for each in (parameters, initial.values())
     )
     own = {axis: sizes[axis] for axis in plan.axes}
-    return Frozen(plan.key, own, dict(scalars), tuple(kept), dict(zip(initial, begin, strict=True)))
+    return Frozen(plan.key, own, dict(scalars), tuple(kept), dict(zip(initial, begin, strict=True)), precision)
 
 
 def check_passes(module: nn.Module) -> None:

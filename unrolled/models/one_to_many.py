@@ -21,7 +21,10 @@ class LanguageModel(nn.Module):
     Symbols enter as one-hot vectors, which the cell's input map looks up, or with an `embedding_size` as learned ones;
     the last layer's output is mapped to one score a symbol, by those same vectors if `tied`.
 
-    Raises   UsageError for `tied` without vectors of the output's size
+    precision   of the layers' products, as `Recurrent` has it; scores are computed as the weights are, because torch
+                would round their sums too
+
+    Raises   UsageError for `tied` without vectors of the output's size, or a precision that there is not
     Source   tied: Press & Wolf 2017; variational dropout: Gal & Ghahramani 2016
     """
 
@@ -38,6 +41,7 @@ class LanguageModel(nn.Module):
         variational: bool = False,
         recurrent_dropout: float = 0.0,
         backend: str = "",
+        precision: str = "",
     ):
         super().__init__()
         # One-hot vectors are looked up: what the others' width draws would be far too small.
@@ -46,7 +50,13 @@ class LanguageModel(nn.Module):
         def make(index: int, input_size: int) -> Recurrent:
             init = lowest if index == 0 else None
             return Recurrent(
-                cell, input_size, hidden_size, init=init, recurrent_dropout=recurrent_dropout, backend=backend
+                cell,
+                input_size,
+                hidden_size,
+                init=init,
+                recurrent_dropout=recurrent_dropout,
+                backend=backend,
+                precision=precision,
             )
 
         self.dropout = VariationalDropout(dropout) if variational else nn.Dropout(dropout)

@@ -108,6 +108,39 @@ def test_a_changed_generator_compiles_anew(new_process, monkeypatch):
     assert build.calls == 1
 
 
+@pytest.fixture
+def without_sources(tmp_path, monkeypatch):
+    """The generator as it is installed where none of its sources are; what is given is called with each version."""
+    place = tmp_path / "archive" / "unrolled" / "backends" / "llvm" / "compiler.pyc"
+
+    def installed(version):
+        monkeypatch.setattr(compiler, "__file__", str(place))
+        monkeypatch.setattr(compiler, "version", version)
+        compiler._generator.cache_clear()
+
+    yield installed
+    compiler._generator.cache_clear()
+
+
+def test_an_upgrade_compiles_anew_where_there_are_no_sources(without_sources, new_process):
+    calls = []
+    for version in ("1.0", "1.0", "1.1"):
+        without_sources(lambda _, version=version: version)
+        new_process()
+        build = Builder()
+        compiler.compiled("add", "key", build)
+        calls.append(build.calls)
+    assert calls == [1, 0, 1]
+
+
+def test_a_package_without_a_version_compiles_too(without_sources):
+    def none(name):
+        raise compiler.PackageNotFoundError(name)
+
+    without_sources(none)
+    assert add(compiler.compiled("add", "key", Builder(2)), 40) == 42
+
+
 @pytest.mark.parametrize(
     "damage",
     [

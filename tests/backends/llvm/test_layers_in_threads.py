@@ -19,7 +19,7 @@ pytest.importorskip("llvmlite")
 
 from tests.conformance.networks import NAMES, assert_close, batch_for, gradients, layer_of, run
 from unrolled.backends.llvm import machine, team
-from unrolled.backends.llvm.schedule import Schedule, forced
+from unrolled.backends.llvm.schedule import Schedule, forced, state_of_schedules
 
 if machine.unavailable():
     pytest.skip(machine.unavailable(), allow_module_level=True)
@@ -29,7 +29,15 @@ pytestmark = pytest.mark.timeout(120, method="thread")
 
 SCHEDULES = [Schedule(1, 1), Schedule(2, 1), Schedule(1, 2), Schedule(2, 2)]
 SOME = ["lstm", "gru-cho", "weird", "mogrifier-lstm"]
-SHAPES = [(1, 4, 3, 132), (2, 3, 3, 36), (9, 2, 400, 36), (9, 3, 5, 132), (37, 3, 5, 36)]
+SHAPES = [
+    (1, 4, 3, 132),
+    (2, 3, 3, 36),
+    (1, 6, 70, 36),
+    (9, 2, 400, 36),
+    (40, 5, 600, 36),
+    (9, 3, 5, 132),
+    (37, 3, 5, 36),
+]
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 
 
@@ -143,19 +151,32 @@ def test_two_python_threads_run_one_model_at_once(schedule: Schedule) -> None:
     wrong: list[Any] = []
 
     def work(x: Tensor, expected: list[Tensor]) -> None:
-        for _ in range(20):
-            got = step(layer, x)
-            if not same(got, expected):
-                wrong.append(got)
+        with forced(schedule):
+            for _ in range(20):
+                got = step(layer, x)
+                if not same(got, expected):
+                    wrong.append(got)
 
     with forced(schedule):
         expected = [step(layer, x) for x in xs]
-        threads = [threading.Thread(target=work, args=pair) for pair in zip(xs, expected, strict=True)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(xs, expected, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert not wrong
+
+
+def test_a_forced_schedule_is_that_of_one_thread_and_ends_with_its_block() -> None:
+    seen: list[Any] = []
+    with forced(Schedule(2, 1)):
+        with forced(Schedule(1, 2)):
+            thread = threading.Thread(target=lambda: seen.append(state_of_schedules()))
+            thread.start()
+            thread.join()
+            seen.append(state_of_schedules())
+        seen.append(state_of_schedules())
+    assert [*seen, state_of_schedules()] == [None, Schedule(1, 2), Schedule(2, 1), None]
 
 
 def test_threads_that_are_the_first_to_run_a_cell_meet_at_no_table() -> None:

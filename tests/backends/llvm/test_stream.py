@@ -129,8 +129,19 @@ def unknown(fields: Any) -> None:
         (lambda fields: fields.update(layers=[]), "damaged"),
         (lambda fields: fields["layers"].append(fields["layers"][0]), "damaged"),
         (lambda fields: fields["layers"][0].pop("sizes"), "damaged"),
+        (lambda fields: fields["layers"][0].update(precision="float8"), "there is no precision 'float8' of float32"),
     ],
-    ids=["sizes", "operation", "format", "huge-batch", "text-batch", "no-layers", "a-layer-twice", "no-sizes"],
+    ids=[
+        "sizes",
+        "operation",
+        "format",
+        "huge-batch",
+        "text-batch",
+        "no-layers",
+        "a-layer-twice",
+        "no-sizes",
+        "precision",
+    ],
 )
 def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path: Path, change: Any, words: str) -> None:
     path = tmp_path / "a.safetensors"
@@ -138,6 +149,15 @@ def test_a_file_that_is_not_what_it_should_be_is_refused(tmp_path: Path, change:
     path.write_bytes(altered(path.read_bytes(), change))
     with pytest.raises(UsageError, match=words):
         load_stream(path)
+
+
+def test_a_file_of_earlier_has_no_precision_and_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    stream = Recurrent("lstm", 3, 4).stream()
+    stream.save(path)
+    path.write_bytes(altered(path.read_bytes(), lambda fields: fields["layers"][0].pop("precision")))
+    x = np.ones(3, np.float32)
+    assert np.array_equal(load_stream(path).step(x), stream.step(x))
 
 
 def test_other_files_and_places_are_refused_in_words(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+from unrolled.backends.llvm.due import chosen_last
 from unrolled.backends.llvm.forward import fixed_buffer, is_of_rows, old_state
 from unrolled.backends.llvm.work import Buffer, Index, Joint, Work, plainer, unified_axes
 from unrolled.ir.backward import Backward, Contribution
-from unrolled.ir.graph import Graph, Node, again, copy_into, reachable
+from unrolled.ir.graph import Graph, Node, copy_into, reachable
 from unrolled.ir.plan import Plan
 
 
@@ -266,7 +267,7 @@ class _Making:
 
         def rewrite(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
             if node not in states:
-                return again(graph, node, args)
+                return chosen_last(graph, node, args)
             name = states[node]
             carried = graph.add("row", name=f"carried {name}", shape=node.shape)
             if name != output:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from functools import cache, wraps
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -196,13 +197,22 @@ def _identity(key: str, machine: Machine) -> str:
 
 @cache
 def _generator() -> str:
-    """The version of the generator: a digest of the sources that decide what code it makes."""
+    """The version of the generator: a digest of the package's, for where no sources are, and of the sources that decide
+    what code it makes.
+    """
     here = Path(__file__).parent
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(f"{_package_version()}\0".encode())
     for folder in (here, here.parents[1] / "ir"):
         for path in sorted(folder.rglob("*.py")):
             digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
     return digest.hexdigest()
+
+
+def _package_version() -> str:
+    try:
+        return version("unrolled")
+    except PackageNotFoundError:
+        return ""
 
 
 def _read(path: Path) -> bytes | None:

@@ -7,17 +7,18 @@ from functools import cached_property
 from llvmlite import ir
 
 from unrolled.backends.llvm import narrow
-from unrolled.backends.llvm.amx import TERMS, Registers
+from unrolled.backends.llvm.amx import Registers
 from unrolled.backends.llvm.blocks import BlockWriter
 from unrolled.backends.llvm.code import I8, I64, POINTER, VOID, Description, Numbers, Writer, integer, loop
 from unrolled.backends.llvm.compiler import module_for
 from unrolled.backends.llvm.machine import Machine
-from unrolled.backends.llvm.phases import Block, Phase, Segment, Step
+from unrolled.backends.llvm.phases import Block, Phase, Step
 from unrolled.backends.llvm.places import Places
 from unrolled.backends.llvm.reductions import write_reductions
+from unrolled.backends.llvm.stretches import Columns, Stretches, told_of
 from unrolled.backends.llvm.team import declare_barrier
-from unrolled.backends.llvm.tiles import AHEAD, FIELDS, LENGTH, OPERAND, ROWS, STRIDE, WEIGHTS
-from unrolled.backends.llvm.variant import RANGED, Variant, panels_of, ranges_word, rows_of, weights_word
+from unrolled.backends.llvm.tiles import AHEAD, FIELDS
+from unrolled.backends.llvm.variant import Variant, panels_of, rows_of
 
 TILE = ir.FunctionType(VOID, (POINTER, POINTER, I64))
 
@@ -106,10 +107,13 @@ class _Driver:
         sums = build.alloca(ir.ArrayType(vector, max([1, *most])), name="sums")
         sums.align = 64
         self.sums = self._opaque(sums)
-        segments = [
-            sum(len(each.segments) for each in block.passes) for _, _, blocks in phases for block, _, _ in blocks
+        told = [
+            sum(sum(told_of(each, self.variant)) for each in block.passes)
+            for _, _, blocks in phases
+            for block, _, _ in blocks
         ]
-        self.stretches = self._opaque(build.alloca(ir.ArrayType(I64, max([1, *segments]) * FIELDS), name="stretches"))
+        room = self._opaque(build.alloca(ir.ArrayType(I64, max([FIELDS, *told])), name="stretches"))
+        self.stretches = Stretches(self.writer, scan.numbers, scan.step, scan.variant, room)
         self.arrived = build.alloca(I64, name="arrived")
 
     def _rows_of(self, block: Block) -> int:
@@ -288,100 +292,25 @@ class _Driver:
         position = 0
         ahead = []
         for offset, each in enumerate(block.passes):
-            for index, segment in enumerate(each.segments):
-                ahead.append(self.stretch(places, segment, position, (number + offset, index), start, end, group))
-                position += 1
+            ahead += self.stretches.describe(places, each, number + offset, position, Columns(group, start, end))
+            position += sum(told_of(each, self.variant))
         rows = self._rows_of(block)
         tiles = build.sdiv(build.add(active, integer(rows - 1)), integer(rows))
         with loop(build, integer(0), tiles, name="tile") as (tile, _):
             low = build.add(first, build.sdiv(build.mul(active, tile), tiles))
             high = build.add(first, build.sdiv(build.mul(active, build.add(tile, integer(1))), tiles))
             variant = build.add(build.mul(build.sub(end, start), integer(rows + 1)), build.sub(high, low))
-            for position, (following, line, parts) in enumerate(ahead):
+            for one in ahead:
                 # Each tile fetches its part of the next group's weights.
-                part = build.select(build.icmp_signed("<", tile, parts), tile, integer(0))
-                self.tell(position, AHEAD, build.add(following, build.mul(part, line)))
+                part = build.select(build.icmp_signed("<", tile, one.parts), tile, integer(0))
+                address = build.add(one.following, build.mul(part, one.line))
+                self.stretches.tell(one.position, {AHEAD: address})
             filled, described_so_far = 0, 0
             for offset, each in enumerate(block.passes):
                 code = writer.load_word(writer.word(f"tiles {number + offset}"), variant)
                 sums = build.gep(self.sums, [integer(filled)], source_etype=self.scan.numbers.vector)
-                stretches = build.gep(self.stretches, [integer(described_so_far * FIELDS)], source_etype=I64)
+                stretches = build.gep(self.stretches.room, [integer(described_so_far)], source_etype=I64)
                 build.call(build.inttoptr(code, TILE.as_pointer()), [sums, stretches, low])
                 filled += rows * len(each.accumulators) * panels_of(block)
-                described_so_far += len(each.segments)
+                described_so_far += sum(told_of(each, self.variant))
             build.call(function, [described, step, low, high, start, end, self.sums, share])
-
-    def stretch(
-        self,
-        places: Places,
-        segment: Segment,
-        position: int,
-        number: tuple[int, int],
-        start: ir.Value,
-        end: ir.Value,
-        group: ir.Value | None,
-    ) -> tuple[ir.Value, ir.Value, ir.Value]:
-        """Describe one stretch of a product to the tile.
-
-        returns   where the weights of the next group begin, the bytes that a tile fetches of them, and in how many
-                  parts of this size they stand
-        """
-        build, writer = self.build, self.writer
-        size = self.scan.numbers.bytes
-        length = self.length(segment)
-        matrix = self.variant.weights == narrow.MATRIX
-        if matrix:
-            length = self._filled(segment)
-        weight_bytes = narrow.WEIGHT_BYTES if self.variant.weights else size
-        panel = len(segment.slots) * self.scan.numbers.lanes * weight_bytes
-        weights = build.add(
-            writer.word(weights_word(*number)),
-            build.mul(build.mul(start, length), integer(panel)),
-        )
-        if matrix:
-            word = narrow.ready_word(narrow.operands_of(self.scan.step)[narrow.operand_of(segment)])
-            size = narrow.WEIGHT_BYTES
-            base, stride = writer.word(f"{word}.pointer"), writer.word(f"{word}.stride")
-            numbers: ir.Value = integer(0)  # the rows stand one after the other
-        else:
-            place = places.place(segment.operand)
-            assert place.stride is not None
-            base, stride = place.base, place.stride
-            numbers = writer.word("identity") if place.numbers == "row" else place.numbers
-        if segment.structure.name in RANGED:
-            assert group is not None
-            ranges = writer.word(ranges_word(*number))
-            low = writer.load_word(ranges, build.mul(group, integer(2)))
-            high = writer.load_word(ranges, build.add(build.mul(group, integer(2)), integer(1)))
-            if matrix:
-                low, high = build.and_(low, integer(-TERMS)), narrow.filled_word(build, high)
-            base = build.add(base, build.mul(low, integer(size)))
-            weights = build.add(weights, build.mul(build.mul(low, integer(panel)), build.sub(end, start)))
-            length = build.sub(high, low)
-        fields = {OPERAND: base, STRIDE: stride, ROWS: numbers, LENGTH: length, WEIGHTS: weights}
-        for field, value in fields.items():
-            self.tell(position, field, value)
-        parts = build.mul(build.sub(end, start), integer(len(segment.slots)))
-        line = build.mul(length, integer(self.scan.numbers.lanes * weight_bytes))
-        return build.add(weights, build.mul(line, parts)), line, parts
-
-    def tell(self, position: int, field: int, value: ir.Value) -> None:
-        """Set a field of a stretch."""
-        target = self.build.gep(self.stretches, [integer(position * FIELDS + field)], source_etype=I64)
-        self.build.store(value, target)
-
-    def _filled(self, segment: Segment) -> ir.Value:
-        """The length of the product in whole rows of matrix registers."""
-        build = self.build
-        total: ir.Value = integer(0)
-        for axis in segment.widths:
-            total = build.add(total, narrow.filled_word(build, self.writer.word(f"size {axis}")))
-        return total
-
-    def length(self, segment: Segment) -> ir.Value:
-        """The length of the product."""
-        build = self.build
-        total: ir.Value = integer(0)
-        for axis in segment.widths:
-            total = build.add(total, self.writer.word(f"size {axis}"))
-        return total

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from unrolled.backends.llvm.due import saved_when_due
 from unrolled.backends.llvm.work import Buffer, Index, Work, plainer, unified_axes
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan
@@ -18,7 +19,7 @@ class Forward:
     """The forward work, and what the caller has to lay ready for it.
 
     work      what a step computes
-    outside   input -> its products, computed before the loop, in the order in which they stand side by side
+    outside   input -> its products that are not computed in the loop, in the order in which they stand side by side
     once      nodes that the caller computes, once a call
     outputs   buffers of y and the taps
     saved     buffers of the values that backward wants
@@ -60,15 +61,10 @@ def make_forward(
     outside: dict[str, tuple[Node, ...]] = {}
     given_products: dict[Node, Buffer] = {}
     for name in inputs:
-        found = tuple(
-            node
-            for node in program.nodes
-            if node.op == "product" and node.args[1].op == "sequence" and node.args[1]["name"] == name
-        )
-        outside[name] = found
+        outside[name] = _products_of(plan, name)
         index = Index.LOOKUP if inputs[name] == TABLE else Index.STEP
-        for number, node in enumerate(found):
-            given_products[node] = Buffer(f"product {name} {number}", node.shape[0], index)
+        for number, node in enumerate(outside[name]):
+            given_products[node] = _product_buffer(name, number, node.shape[0], index)
     saved = [node for _, node in plan.backward.saved] if train else []
     histories = [name for name in plan.backward.kept_states if name != program.states[0][0]] if train else []
     shown = [program.results[0], *(program.tap(name) for name in plan.taps)]
@@ -116,9 +112,40 @@ def make_forward(
 
     outputs = out("output", shown[:1]) if carried else (states[program.states[0][0]],)
     outputs = (*outputs, *out("tap", shown[1:]))
-    return Forward(
-        work, outside, tuple(once), outputs, (*out("saved", saved), *(states[name] for name in histories)), states
+    kept_buffers = out("saved", saved)
+    due = saved_when_due(plan) if train else {}
+    work.when_due |= {buffer: due[node] for node, buffer in zip(saved, kept_buffers, strict=True) if node in due}
+    return Forward(work, outside, tuple(once), outputs, (*kept_buffers, *(states[name] for name in histories)), states)
+
+
+def make_ahead(plan: Plan, name: str) -> Work:
+    """The work of a step that does nothing but multiply an input with its maps."""
+    products = _products_of(plan, name)
+    extra: dict[str, int] = {}
+    image = plainer(products, extra, (), resets=False)
+    work = Work(given={}, stores=[], axes=unified_axes(list(image.values())), extra=extra)
+    for node in image.values():
+        if node.op == "sequence":
+            work.given[node] = Buffer(f"input {name}", work.axis(node.shape), Index.STEP)
+        elif node.op == "parameter" and len(node.shape) < 2:
+            work.given[node] = fixed_buffer(node, work.axis(node.shape))
+    for number, node in enumerate(products):
+        buffer = _product_buffer(name, number, work.axis(node.shape), Index.STEP)
+        work.stores.append((image[node], buffer))
+    return work
+
+
+def _products_of(plan: Plan, name: str) -> tuple[Node, ...]:
+    """The products with an input, in the order in which they stand side by side."""
+    return tuple(
+        node
+        for node in plan.program.nodes
+        if node.op == "product" and node.args[1].op == "sequence" and node.args[1]["name"] == name
     )
+
+
+def _product_buffer(name: str, number: int, axis: str, index: Index) -> Buffer:
+    return Buffer(f"product {name} {number}", axis, index)
 
 
 def is_of_rows(node: Node) -> bool:

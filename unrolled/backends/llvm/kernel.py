@@ -14,8 +14,9 @@ from torch import Tensor
 from unrolled import sequence
 from unrolled.backends import Call, Cotangents, Gradients, Ran, Result
 from unrolled.backends.llvm import narrow
+from unrolled.backends.llvm.ahead import SHARE_ROWS, Ahead
 from unrolled.backends.llvm.backward import Reverse, make_reverse
-from unrolled.backends.llvm.forward import BEFORE_LOOP, TABLE, Forward, make_forward
+from unrolled.backends.llvm.forward import BEFORE_LOOP, TABLE, Forward, make_ahead, make_forward
 from unrolled.backends.llvm.group import Course, together
 from unrolled.backends.llvm.layout import rows_apart
 from unrolled.backends.llvm.machine import host
@@ -30,7 +31,8 @@ from unrolled.backends.reference import Interpreter
 from unrolled.errors import ShapeError
 from unrolled.ir.plan import Plan
 
-# An input of more units, or of few rows, is multiplied with its maps before the loop, by one large product.
+# An input of more units, or of few rows, is multiplied with its maps before the loop, all steps together. However few
+# those are: the parts of a sequence give the same bits as the whole.
 FUSED_INPUTS = 512
 FUSED_ROWS = 4
 # Shapes of calls whose layouts are kept.
@@ -62,6 +64,7 @@ class CompiledPlan:
         self.plan = plan
         self.reference = Interpreter(plan)
         self._works: dict[Hashable, tuple[Forward, Step] | tuple[Reverse, Step]] = {}
+        self._aheads: dict[str, Step] = {}
         self._codes: dict[Hashable, ScanCode] = {}
         self._forwards: Recent[ForwardRun] = Recent()
         self._backwards: Recent[BackwardRun] = Recent()
@@ -118,7 +121,7 @@ class CompiledPlan:
         sizes, batch = dict(zip(self.plan.axes, call.sizes, strict=True)), call.states[0].shape[0]
         modes: dict[str, str] = {}
         most = FUSED_INPUTS
-        if _way(call) == narrow.MATRIX:
+        if _way(call, batch) == narrow.MATRIX:
             most = narrow.FUSED_INPUTS if batch >= narrow.FUSED_ROWS else narrow.NEAR_INPUTS
         for (name, shape), value in zip(self.plan.program.inputs, call.sequences, strict=True):
             if not value.is_floating_point():
@@ -133,12 +136,26 @@ class CompiledPlan:
         forward, step = self._works[key]
         assert isinstance(forward, Forward)
         all_sizes = _all_sizes(sizes, forward.work.extra, forward.work.axes)
-        code = self._code(key, step, call, all_sizes, reverse=False)
+        code = self._code(key, step, call, all_sizes, Variant(resets=resets, weights=_way(call, batch)))
         schedule = choose(batch, code.weight_bytes(all_sizes), threads, reverse=False)
         rows = _rows(call, schedule.shares)
+        aheads = {
+            name: self._make_ahead(place, call, threads)
+            for place, (name, _) in enumerate(self.plan.program.inputs)
+            if modes.get(name) == BEFORE_LOOP
+        }
         return ForwardRun(
-            self.plan, forward, code, modes, all_sizes, schedule, call, rows, _counts(rows), splits_of(batch)
+            self.plan, forward, code, aheads, all_sizes, schedule, call, rows, _counts(rows), splits_of(batch)
         )
+
+    def _make_ahead(self, place: int, call: Call, threads: int) -> Ahead:
+        name, _ = self.plan.program.inputs[place]
+        if name not in self._aheads:
+            self._aheads[name] = make_step(make_ahead(self.plan, name))
+        step, sizes = self._aheads[name], dict(zip(self.plan.axes, call.sizes, strict=True))
+        all_sizes = _all_sizes(sizes, step.work.extra, step.work.axes)
+        variant = Variant(weights=_way(call, SHARE_ROWS))
+        return Ahead(self.plan, self._code(name, step, call, all_sizes, variant), all_sizes, call, place, threads)
 
     def _make_backward(self, call: Call, d: Cotangents, wants: Sequence[Sequence[bool]], threads: int) -> BackwardRun:
         program, sizes = self.plan.program, dict(zip(self.plan.axes, call.sizes, strict=True))
@@ -152,17 +169,18 @@ class CompiledPlan:
         reverse, step = self._works[key]
         assert isinstance(reverse, Reverse)
         all_sizes = _all_sizes(sizes, reverse.work.extra, reverse.work.axes)
-        code = self._code(key, step, call, all_sizes, reverse=True)
-        schedule = choose(call.states[0].shape[0], code.weight_bytes(all_sizes), threads, reverse=True)
+        batch = call.states[0].shape[0]
+        code = self._code(key, step, call, all_sizes, Variant(True, resets=resets, weights=_way(call, batch)))
+        schedule = choose(batch, code.weight_bytes(all_sizes), threads, reverse=True)
         rows = _rows(call, schedule.shares)
         return BackwardRun(
             self.plan, reverse, code, all_sizes, schedule, call, d, rows, _counts(rows), splits_of(rows.batch)
         )
 
-    def _code(self, key: Hashable, step: Step, call: Call, sizes: dict[str, int], *, reverse: bool) -> ScanCode:
+    def _code(self, key: Hashable, step: Step, call: Call, sizes: dict[str, int], variant: Variant) -> ScanCode:
         machine, double = host(), call.states[0].dtype == torch.float64
         whole = all(size % machine.lanes(double) == 0 for size in sizes.values())
-        variant = Variant(reverse, double, whole, call.resets is not None, _way(call))
+        variant = replace(variant, double=double, whole=whole)
         place = (key, variant, machine)
         if place not in self._codes:
             self._codes[place] = ScanCode(step, variant, machine)
@@ -194,9 +212,9 @@ def backward(group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
     return together([compiled_plan(plan).backward_course(ran, threads) for plan, ran in group])
 
 
-def _way(call: Call) -> str:
-    """How the call's products are taken, "" in the type of its tensors."""
-    return narrow.way(host(), call.states[0].shape[0]) if call.precision else ""
+def _way(call: Call, rows: int) -> str:
+    """How the call's products with so many rows are taken, "" in the type of its tensors."""
+    return narrow.way(host(), rows) if call.precision else ""
 
 
 def _own_threads(group: Sequence[tuple[Plan, Call]]) -> int | None:
@@ -263,7 +281,7 @@ def _shape(call: Call) -> tuple[Hashable, ...]:
         call.reverse,
         call.lengths is None,
         call.resets is None,
-        _way(call),
+        _way(call, call.states[0].shape[0]),
         state_of_schedules(),
         host(),
     )

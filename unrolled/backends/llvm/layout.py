@@ -6,7 +6,7 @@ A call costs little in Python, then: it names its tensors, and all words are one
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -14,13 +14,13 @@ import numpy as np
 from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.group import Launch
 from unrolled.backends.llvm.packing import PACKED_WORDS, Packer
+from unrolled.backends.llvm.ranges import RANGED, Ranges
 from unrolled.backends.llvm.rows import Words, places
 from unrolled.backends.llvm.scan_code import ScanCode
 from unrolled.backends.llvm.schedule import NEAR_BYTES
-from unrolled.backends.llvm.variant import panels_of, ranges_word, weights_word
+from unrolled.backends.llvm.variant import borders_word, panels_of, ranges_word, weights_word
 from unrolled.backends.llvm.work import Index
 from unrolled.ir.graph import Node
-from unrolled.ir.structure import Structure
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,20 +191,15 @@ class Layout:
         block, each = self.code.passes[number]
         segment = each.segments[index]
         structure, product = segment.structure, segment.maps[0][0]
-        if structure.name not in ("block_diagonal", "block_triangular"):
+        if structure.name not in RANGED:
             return
         lanes = self.code.machine.lanes(self.code.variant.double)
         units, terms = self.sizes[block.axis], self.sizes[segment.widths[0]]
-        vectors = -(-units // lanes)
-        groups = -(-vectors // panels_of(block))
-        ranges: list[int] = []
-        for group in range(groups):
-            first = group * vectors // groups * lanes
-            last = min((group + 1) * vectors // groups * lanes, units) - 1
-            ranges += _terms(structure, product.op == "transposed_product", first, last, units, terms)
-        table = np.array(ranges, dtype=np.int64)
-        self._kept.append(table)
-        self.number(ranges_word(number, index), int(table.ctypes.data))
+        ranges = Ranges(structure, product.op == "transposed_product", units, terms)
+        words, borders = ranges.tables(lanes, panels_of(block), self.item)
+        self._kept += [words, borders]
+        self.number(ranges_word(number, index), int(words.ctypes.data))
+        self.number(borders_word(number, index), int(borders.ctypes.data))
 
     # A call
 
@@ -256,13 +251,3 @@ class Launches:
         if threads > layout.shares:  # members wait for one another, and count from zero
             ctypes.memset(self.arena + layout.barriers, 0, ALIGNMENT * layout.shares)
         return Launch(layout.code.address, self.place, threads)
-
-
-def _terms(structure: Structure, transposed: bool, first: int, last: int, units: int, terms: int) -> Sequence[int]:
-    """The terms that the units from `first` to `last` read."""
-    if structure.name == "block_diagonal":
-        heads = structure.number()
-        own, other = units // heads, terms // heads
-        return first // own * other, (last // own + 1) * other
-    width = units // len(structure.periods())
-    return (0, (last // width + 1) * width) if transposed else (first // width * width, terms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import torch
@@ -116,17 +116,25 @@ class Leaves:
         for name, node in self.ticks.items():
             size, time = self.layout.sizes[node.shape[0]], call.sequences[0].shape[0]
             found[name] = due(node["periods"], size, time, call.clock, call.states[0])
-        if self.structured or self.once:
-            symbols = split_groups(self.plan.groups, call.parameters)
-            for symbol, node in self.structured.items():
-                out, into = (self.layout.sizes[axis] for axis in node.shape)
-                found[f"map {symbol}"] = dense_matrix(node["structure"], symbols[symbol], out, into).contiguous()
-            found |= self._once_values(call, symbols)
+        return found | self.maps(call) | self._once_values(call)
+
+    def maps(self, call: Call) -> dict[str, Tensor]:
+        """The maps with a structure, written out, by the names of their sources."""
+        if not self.structured:
+            return {}
+        symbols, sizes = split_groups(self.plan.groups, call.parameters), self.layout.sizes
+        found = {}
+        for symbol, node in self.structured.items():
+            out, into = (sizes[axis] for axis in node.shape)
+            found[f"map {symbol}"] = dense_matrix(node["structure"], symbols[symbol], out, into).contiguous()
         return found
 
-    def _once_values(self, call: Call, symbols: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _once_values(self, call: Call) -> dict[str, Tensor]:
         """What is the same at every step, in torch."""
+        if not self.once:
+            return {}
         program, sizes, like = self.plan.program, self.layout.sizes, call.states[0]
+        symbols = split_groups(self.plan.groups, call.parameters)
         rows = dict(zip((name for name, _ in program.rows), call.rows, strict=True))
         scalars = dict(zip(program.scalars, call.scalars, strict=True))
         values: dict[Node, Tensor] = {}

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from unrolled.backends.llvm.due import Periods, chosen_by, zero_unless_due
 from unrolled.backends.llvm.work import Buffer, Index, Joint, Work
 from unrolled.ir.graph import Node, reachable, users
 from unrolled.ir.ops import OPERATIONS
@@ -27,12 +28,14 @@ class Segment:
 
     slots   for each map the accumulator of its pass that it adds to
     maps    for each slot and each operand the product with that operand
+    due     the clock without which the operand is zero
     """
 
     operand: Buffer
     widths: tuple[str, ...]
     slots: tuple[int, ...]
     maps: tuple[tuple[Node, ...], ...]
+    due: Buffer | None = None
 
     @property
     def structure(self) -> Structure:
@@ -42,10 +45,11 @@ class Segment:
 
 @dataclass(frozen=True)
 class Pass:
-    """Accumulators that one run of a tile computes."""
+    """Accumulators that one run of a tile computes; `due` is the clock that chooses all that is read of them."""
 
     accumulators: tuple[int, ...]
     segments: tuple[Segment, ...]
+    due: Buffer | None = None
 
 
 @dataclass(frozen=True)
@@ -261,7 +265,7 @@ class _Arrangement:
         return Block(
             axis,
             tuple((node, rest) for node, _, rest in sums),
-            self._passes([products for _, products, _ in sums]),
+            self._passes([products for _, products, _ in sums], self._due(axis, nodes, targets, sums)),
             tuple(nodes),
             tuple((node, buffer) for node, buffer, summed in targets if not summed),
             tuple((node, buffer) for node, buffer, summed in targets if summed),
@@ -306,7 +310,29 @@ class _Arrangement:
                 inner.update(inside, products)
         return found[::-1], inner
 
-    def _passes(self, accumulators: Sequence[Sequence[Node]]) -> tuple[Pass, ...]:
+    def _due(
+        self,
+        axis: str,
+        nodes: Sequence[Node],
+        targets: Sequence[tuple[Node, Buffer, bool]],
+        sums: Sequence[tuple[Node, Sequence[Node], tuple[Node, ...]]],
+    ) -> list[Buffer | None]:
+        """For each accumulator the clock that chooses all that is read of it."""
+        clocks = {
+            node["periods"]: buffer
+            for node, buffer in self.work.given.items()
+            if node.op == "tick" and buffer.axis == axis
+        }
+        if not clocks:
+            return [None] * len(sums)
+        used = users(nodes)
+        read: dict[Node, list[Periods | None]] = defaultdict(list)
+        for node, buffer, _ in targets:
+            read[node].append(self.work.when_due.get(buffer))
+        found = [chosen_by([node], used, read) for node, _, _ in sums]
+        return [None if periods is None else clocks.get(periods) for periods in found]
+
+    def _passes(self, accumulators: Sequence[Sequence[Node]], due: Sequence[Buffer | None]) -> tuple[Pass, ...]:
         passes = []
         count = -(-len(accumulators) // self.panels)
         for number in range(count):
@@ -320,12 +346,15 @@ class _Arrangement:
                         kind = product  # a second map of the same operand in the same sum
                     by_operand.setdefault((product.args[1], kind), {})[slot] = product
             segments = [self._segment(operand, maps) for (operand, _), maps in by_operand.items()]
-            passes.append(Pass(tuple(range(first, last)), tuple(self._joined(segments))))
+            clock = due[first] if len(set(due[first:last])) == 1 else None
+            passes.append(Pass(tuple(range(first, last)), tuple(self._joined(segments)), clock))
         return tuple(passes)
 
     def _segment(self, operand: Node, maps: Mapping[int, Node]) -> Segment:
         place = self.places[operand]
-        return Segment(place, (place.axis,), tuple(maps), tuple((product,) for product in maps.values()))
+        tick = zero_unless_due(operand)
+        due = None if tick is None else self.places[tick]
+        return Segment(place, (place.axis,), tuple(maps), tuple((product,) for product in maps.values()), due)
 
     def _joined(self, segments: Iterable[Segment]) -> list[Segment]:
         """The segments, those that read neighbours in memory as one."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from unrolled.backends import Call, Result
+from unrolled.backends.environment import split_groups
+from unrolled.backends.llvm.ahead import Ahead
 from unrolled.backends.llvm.arena import Arena, arena, recycled
-from unrolled.backends.llvm.forward import TABLE, Forward
+from unrolled.backends.llvm.forward import Forward
 from unrolled.backends.llvm.group import Course
 from unrolled.backends.llvm.layout import Layout
 from unrolled.backends.llvm.leaves import Leaves
@@ -17,7 +19,7 @@ from unrolled.backends.llvm.rows import Rows
 from unrolled.backends.llvm.scan_code import ScanCode
 from unrolled.backends.llvm.schedule import Schedule
 from unrolled.backends.llvm.work import Buffer, Index
-from unrolled.backends.maps import MAPS, matmul
+from unrolled.backends.maps import MAPS
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan
 from unrolled.ir.structure import DENSE
@@ -31,7 +33,7 @@ class ForwardRun:
         plan: Plan,
         forward: Forward,
         code: ScanCode,
-        modes: Mapping[str, str],
+        aheads: Mapping[str, Ahead],
         sizes: Mapping[str, int],
         schedule: Schedule,
         call: Call,
@@ -39,7 +41,7 @@ class ForwardRun:
         counts: set[int],
         splits: int,
     ):
-        self.plan, self.forward, self.modes = plan, forward, modes
+        self.plan, self.forward, self.aheads = plan, forward, aheads
         self.sizes = sizes
         self.threads = schedule.shares * schedule.members
         layout = self.layout = Layout(code, sizes, call.states[0].dtype, rows.batch, rows.shares)
@@ -49,7 +51,9 @@ class ForwardRun:
         for name, buffer in forward.states.items():
             if buffer.index is Index.STEP:
                 layout.rows_of(f"state {name}", buffer.name, self._units(buffer) * layout.item)
-        self._set_outside()
+        for ahead in aheads.values():
+            ahead.set_words(layout)
+        self._set_tables()
         layout.number("delta", rows.delta)
         layout.number("members", schedule.members)
         layout.set_tiles(counts, splits, schedule.members)
@@ -61,45 +65,38 @@ class ForwardRun:
     def _units(self, buffer: Buffer) -> int:
         return self.sizes[buffer.axis] if buffer.axis else 1
 
-    def _set_outside(self) -> None:
+    def _set_tables(self) -> None:
+        """Of inputs that are whole numbers: where the products with what they may stand for are looked up."""
         item = self.layout.item
         for name, products in self.forward.outside.items():
-            dense = [node for node in products if node.args[0]["structure"] == DENSE]
-            width = sum(self.sizes[node.shape[0]] for node in dense)
+            if name in self.aheads:
+                continue
+            width = sum(self.sizes[node.shape[0]] for node in products)
             column = 0
             for number, node in enumerate(products):
-                units = self.sizes[node.shape[0]]
-                if node in dense:
-                    self.layout.rows_of(f"product {name} {number}", f"products {name}", width * item, column * item)
-                    column += units
-                else:
-                    self.layout.rows_of(f"product {name} {number}", f"product {name} {number}", units * item)
+                self.layout.rows_of(f"product {name} {number}", f"products {name}", width * item, column * item)
+                column += self.sizes[node.shape[0]]
 
-    def _outside(self, call: Call) -> dict[str, Tensor]:
-        """The products that are not taken in the loop; for one-hot vectors the tables of what they may be."""
-        found = {}
-        inputs = dict(zip((name for name, _ in self.plan.program.inputs), call.sequences, strict=True))
-        for name, products in self.forward.outside.items():
-            value, table = inputs[name], self.modes[name] == TABLE
-            dense = [node for node in products if node.args[0]["structure"] == DENSE]
-            if dense:
-                stacked = self.leaves.stacked([node.args[0] for node in dense], call)
-                flat = None if table else value.reshape(-1, value.shape[-1])
-                found[f"products {name}"] = (
-                    stacked.mT.contiguous() if flat is None else matmul(flat, stacked.mT, call.precision)
-                )
-            for number, node in enumerate(products):
-                if node not in dense:
-                    found[f"product {name} {number}"] = self._structured(node, value, call, table=table)
-        return found
+    def _tables(self, call: Call) -> dict[str, Tensor]:
+        return {
+            f"products {name}": self._table([node.args[0] for node in products], call)
+            for name, products in self.forward.outside.items()
+            if name not in self.aheads
+        }
 
-    def _structured(self, node: Node, value: Tensor, call: Call, *, table: bool) -> Tensor:
-        structure = node.args[0]["structure"]
-        if table:
-            value = torch.eye(self.sizes[node.args[1].shape[0]], dtype=self.layout.dtype, device="cpu")
-        entries = call.parameters[self.leaves.groups[node.args[0].symbol][0]]
-        precision = "" if table else call.precision
-        return MAPS[structure.name].product(structure, entries, value, precision).contiguous()
+    def _table(self, matrices: Sequence[Node], call: Call) -> Tensor:
+        """The columns of the maps, which are their products with one-hot vectors, side by side."""
+        if all(matrix["structure"] == DENSE for matrix in matrices):
+            return self.leaves.stacked(matrices, call).mT.contiguous()
+        one_hot = torch.eye(self.sizes[matrices[0].shape[1]], dtype=self.layout.dtype, device="cpu")
+        symbols = split_groups(self.plan.groups, call.parameters)
+        return torch.cat(
+            [
+                MAPS[matrix["structure"].name].product(matrix["structure"], symbols[matrix.symbol], one_hot, "")
+                for matrix in matrices
+            ],
+            1,
+        )
 
     def course(self, call: Call, rows: Rows) -> Course[Result]:
         """Run a call."""
@@ -111,7 +108,9 @@ class ForwardRun:
         if rows.ragged:
             for buffer in forward.outputs:
                 made[buffer.name].zero_()
-        tensors = self.leaves.tensors(call) | self._outside(call) | made
+        tensors = self.leaves.tensors(call) | self._tables(call) | made
+        for ahead in self.aheads.values():
+            tensors[ahead.source] = yield from ahead.course(call, tensors)
         with arena(layout.size) as memory:
             self._begin(memory, call, rows)
             launches = layout.launches(tensors, memory.address, int(rows.block.ctypes.data))

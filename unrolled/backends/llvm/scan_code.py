@@ -15,7 +15,7 @@ from unrolled.backends.llvm.driver import ScanWriter
 from unrolled.backends.llvm.machine import Machine
 from unrolled.backends.llvm.phases import Block, Pass, Step
 from unrolled.backends.llvm.tiles import FETCHING_ROWS, Tile
-from unrolled.backends.llvm.variant import Variant, panels_of, rows_of
+from unrolled.backends.llvm.variant import Variant, bordered_of, panels_of, rows_of
 from unrolled.backends.llvm.work import Buffer, Index
 
 # Partial sums of each accumulator at a batch of one; half as many at two.
@@ -120,7 +120,7 @@ class ScanCode:
             return MatrixTile(slots, len(each.accumulators), blocks, -(-rows // ROWS) * ROWS)
         double, weights = self.variant.double, self.variant.weights
         fetching = fetching and rows >= FETCHING_ROWS
-        tile = Tile(slots, len(each.accumulators), blocks, rows, splits, double, weights, fetching)
+        tile = Tile(slots, len(each.accumulators), blocks, rows, splits, double, weights, fetching, bordered_of(each))
         room = 24 if self.machine.registers == 32 else 12
         batch = MOST_SPLITS // splits  # not the rows of this tile: the same sums for any share of the batch
         while tile.splits > 1 and tile.splits * batch * blocks * tile.count > room:

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 # Weights that a core's second-level cache keeps from step to step.
 NEAR_BYTES = 1536 * 1024
 FEW_ROWS = 4
+# (rows that a thread has, bytes of weights up to which it is best that it reads all of them for those rows). Threads
+# that share the weights wait for one another once a step: with few rows that costs more than reading small weights.
+# Backward a step is longer to wait for, as what it reads and keeps besides the weights is divided, too. Measured with
+# hidden 64 to 768 and batch 1 to 32 on two cores.
+_WHOLE_FORWARD = ((0, 128 * 1024), (1, 250 * 1024), (3, 350 * 1024), (8, 1200 * 1024))
+_WHOLE_REVERSE = ((0, 576 * 1024), (3, 900 * 1024), (4, 1200 * 1024))
 
 
 @dataclass(frozen=True)
@@ -19,39 +26,42 @@ class Schedule:
     members: int
 
 
-_forced: list[Schedule] = []
+_forced: ContextVar[Schedule | None] = ContextVar("forced", default=None)
 
 
 @contextmanager
 def forced(schedule: Schedule) -> Iterator[None]:
-    """Every call divided in this way, as far as its rows allow: for measuring and testing."""
-    _forced.append(schedule)
+    """Every call of this thread divided in this way, as far as its rows allow: for measuring and testing."""
+    before = _forced.set(schedule)
     try:
         yield
     finally:
-        _forced.pop()
+        _forced.reset(before)
 
 
 def state_of_schedules() -> Schedule | None:
     """The schedule that is forced, if one is."""
-    return _forced[-1] if _forced else None
+    return _forced.get()
 
 
 def choose(batch: int, weight_bytes: int, threads: int, reverse: bool) -> Schedule:
-    """The schedule of a call.
+    """The schedule of a call: shares of the rows, with as few members as keep the weights of each near.
 
     weight_bytes   of all maps that the loop reads at each step
     """
-    if _forced:
-        return Schedule(min(_forced[-1].shares, batch), _forced[-1].members)
-    if threads == 1:
-        return Schedule(1, 1)
-    near = weight_bytes <= NEAR_BYTES
-    if batch >= threads * (4 if reverse else 2) and near:
-        return Schedule(threads, 1)
-    if weight_bytes < 48 * 1024:
-        return Schedule(min(threads, batch), 1)
+    chosen = state_of_schedules()
+    if chosen is not None:
+        return Schedule(min(chosen.shares, batch), chosen.members)
+    for members in range(1, threads):
+        if threads % members == 0 and weight_bytes // members <= _whole(batch * members // threads, reverse):
+            return Schedule(min(threads // members, batch), members)
     return Schedule(1, threads)
+
+
+def _whole(rows: int, reverse: bool) -> int:
+    """Bytes of weights that a thread reads whole for so many rows."""
+    bounds = _WHOLE_REVERSE if reverse else _WHOLE_FORWARD
+    return next((size for most, size in bounds if rows <= most), NEAR_BYTES)
 
 
 def own_threads(scans: int, threads: int, batch: int, weight_bytes: int) -> int | None:

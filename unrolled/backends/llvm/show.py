@@ -14,7 +14,7 @@ from unrolled.backends.llvm.forward import make_forward
 from unrolled.backends.llvm.machine import Machine, host, unavailable
 from unrolled.backends.llvm.phases import Block, Pass, Step, make_step
 from unrolled.backends.llvm.tiles import Tile
-from unrolled.backends.llvm.variant import Variant, panels_of, rows_of
+from unrolled.backends.llvm.variant import Variant, bordered_of, panels_of, rows_of
 from unrolled.errors import UnrolledError
 from unrolled.ir.plan import Plan
 
@@ -85,7 +85,8 @@ def _kernels(plan: Plan, train: bool) -> Iterator[tuple[str, Step, Variant]]:
 
 def _tile(block: Block, each: Pass, machine: Machine) -> Tile:
     slots = tuple(segment.slots for segment in each.segments)
-    return Tile(slots, len(each.accumulators), panels_of(block), rows_of(block, machine))
+    rows = rows_of(block, machine)
+    return Tile(slots, len(each.accumulators), panels_of(block), rows, bordered=bordered_of(each))
 
 
 def _tile_title(block: Block, each: Pass, tile: Tile) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 
+from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.code import I64, POINTER, VOID, integer, loop
 from unrolled.backends.llvm.compiler import Library, compiled, module_for
 from unrolled.backends.llvm.constants import Array, matrix_of, symbols_of, values_of
@@ -47,6 +48,7 @@ class Frozen:
     scalars     the run-time numbers
     parameters  in the order of the plan's groups
     initial     state -> what it begins from, (axis,)
+    precision   the type that products of float32 are taken in, with sums in float32: "bfloat16", or "" for their own
     """
 
     plan: str
@@ -54,6 +56,7 @@ class Frozen:
     scalars: Mapping[str, float]
     parameters: tuple[Array, ...]
     initial: Mapping[str, Array]
+    precision: str = ""
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -182,9 +185,10 @@ class SteppedLayer:
         return self._form(TABLE)
 
     def _form(self, mode: str) -> Form:
-        double = self.dtype.itemsize == 8
         sizes = dict(self.frozen.sizes)
-        code, forward = _code(self.frozen.plan, tuple(sorted(sizes.items())), mode, double, host())
+        weights = narrow.way(host(), self.batch) if self.frozen.precision else ""
+        double = self.dtype.itemsize == 8
+        code, forward = _code(self.frozen.plan, tuple(sorted(sizes.items())), mode, double, weights, host())
         axes, extra = forward.work.axes, forward.work.extra
         sizes = {**{axes.get(axis, axis): size for axis, size in sizes.items()}, **sizes, **extra}
         layout = Layout(code, sizes, self.dtype, self.batch, 1)
@@ -285,13 +289,14 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype[Any], alignment: int = ALIGN
 
 @cache
 def _code(
-    key: str, sizes: tuple[tuple[str, int], ...], mode: str, double: bool, machine: Machine
+    key: str, sizes: tuple[tuple[str, int], ...], mode: str, double: bool, weights: str, machine: Machine
 ) -> tuple[ScanCode, Forward]:
     plan = plan_of_key(key)
     forward = make_forward(plan, False, {plan.program.inputs[0][0]: mode} if mode else {}, carried=True)
     lanes = machine.lanes(double)
     whole = all(size % lanes == 0 for size in {**dict(sizes), **forward.work.extra}.values())
-    return ScanCode(make_step(forward.work), Variant(double=double, whole=whole), machine), forward
+    variant = Variant(double=double, whole=whole, weights=weights)
+    return ScanCode(make_step(forward.work), variant, machine), forward
 
 
 def program_of(forms: list[Form]) -> array[int]:

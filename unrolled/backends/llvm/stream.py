@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from array import array
@@ -12,14 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from unrolled.backends.llvm.constants import Array, stored_shape
+from unrolled.backends.llvm.constants import Array
 from unrolled.backends.llvm.machine import unavailable
 from unrolled.backends.llvm.stepping import Form, Frozen, SteppedLayer, launcher, program_of, threads_for
+from unrolled.backends.llvm.stream_file import Kept, dumps, layer_of, opened
 from unrolled.errors import ShapeError, UnrolledError, UsageError, did_you_mean
-from unrolled.ir.plan import groups_of
-from unrolled.ir.program import bind, loads, verify_program
 
-FORMAT = 1
 CLOCK = "clock"
 # While a step reads more weights than this, other threads of Python may run: beyond some 20 us.
 RELEASED_BYTES = 4 * 2**20
@@ -31,7 +28,7 @@ class Stream:
     """Frozen layers, one upon the other, that take one step at a time and remember.
 
     Nothing is allocated, checked twice or packed again from step to step: the weights are those of the moment when the
-    layer was frozen. One thread uses a stream at a time.
+    layer was frozen. A layer with a `precision` is multiplied in it here too. One thread uses a stream at a time.
 
     batch        the sequences that are read side by side
     threads      that share a step, as many as fit the size of the weights if None
@@ -51,6 +48,7 @@ class Stream:
             raise UsageError(f"batch is a whole number above 0, not {batch!r}")
         if threads is not None and (type(threads) is not int or threads < 1):
             raise UsageError(f"threads is a whole number above 0, not {threads!r}")
+        self.threads = threads
         weights = sum(layer.weight_bytes for layer in layers)
         threads = threads_for(weights) if threads is None else threads
         self.batch = batch
@@ -294,22 +292,11 @@ class Stream:
             raise UnrolledError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def _dumps(self) -> bytes:
-        from safetensors.numpy import save
-
-        tensors: dict[str, Array] = {}
-        about = []
-        for number, layer in enumerate(self._layers):
-            frozen = layer.frozen
-            about.append({"plan": frozen.plan, "sizes": frozen.sizes, "scalars": frozen.scalars, "clock": layer.clock})
-            tensors |= {f"{number}.parameter.{index}": value for index, value in enumerate(frozen.parameters)}
-            tensors |= {f"{number}.initial.{name}": value for name, value in frozen.initial.items()}
-            tensors |= {f"{number}.state.{name}": value for name, value in layer.state(self._parity).items()}
-        fields = {"format": FORMAT, "batch": self.batch, "stacked": self._stacked, "layers": about}
-        whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-        return save(whole, {"unrolled stream": json.dumps(fields)})
+        layers = [Kept(layer.frozen, layer.clock, layer.state(self._parity)) for layer in self._layers]
+        return dumps(layers, self.batch, self._stacked)
 
     def __reduce__(self) -> Any:
-        return _loads, (self._dumps(),)
+        return _loads, (self._dumps(), "the stream", self.threads)
 
     def __repr__(self) -> str:
         layers = f", {len(self._layers)} layers" if self._stacked else ""
@@ -328,62 +315,18 @@ def load_stream(path: str | os.PathLike[str]) -> Stream:
     return _loads(content, str(path))
 
 
-def _loads(content: bytes, where: str = "the stream") -> Stream:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load
-
+def _loads(content: bytes, where: str = "the stream", threads: int | None = None) -> Stream:
+    fields, tensors = opened(content, where)
     try:
-        tensors = load(content)
-        size = int.from_bytes(content[:8], "little")
-        about = json.loads(content[8 : 8 + size]).get("__metadata__", {}).get("unrolled stream")
-        fields = None if about is None else json.loads(about)
-    # What is nested too deeply ends in a RecursionError.
-    except (SafetensorError, ValueError, RecursionError) as error:
-        raise UsageError(f"{where} is damaged: {str(error).splitlines()[0]}") from None
-    if fields is None:
-        raise UsageError(f"{where} holds no stream; layer.stream().save(…) writes one")
-    if not isinstance(fields, dict) or fields.get("format") != FORMAT:
-        found = fields.get("format") if isinstance(fields, dict) else None
-        raise UsageError(f"{where} has format {found!r}; this version of unrolled reads format {FORMAT}")
-    try:
-        batch = fields["batch"]
-        layers = [_frozen(number, layer, tensors, batch) for number, layer in enumerate(fields["layers"])]
-        stream = Stream(layers, batch, stacked=bool(fields["stacked"]))
-        stream.state = [
-            {name: tensors[f"{number}.state.{name}"] for name in frozen.initial} for number, frozen in enumerate(layers)
-        ][slice(None) if stream._stacked else 0]
-        for layer, each in zip(stream._layers, fields["layers"], strict=True):
-            layer.clock = int(each["clock"])
+        batch, stacked = fields["batch"], bool(fields["stacked"])
+        layers = [layer_of(number, layer, tensors, batch) for number, layer in enumerate(fields["layers"])]
+        stream = Stream([layer.frozen for layer in layers], batch, stacked=stacked, threads=threads)
+        stream.state = [layer.state for layer in layers][slice(None) if stacked else 0]
+        for layer, each in zip(stream._layers, layers, strict=True):
+            layer.clock = each.clock
     except (LookupError, TypeError, ValueError, AttributeError, AssertionError, UnrolledError, RecursionError) as error:
         raise UsageError(f"{where} is damaged: {error}") from None
     return stream
-
-
-def _frozen(number: int, about: Mapping[str, Any], tensors: Mapping[str, Array], batch: int) -> Frozen:
-    """A layer as the file has it, checked: kernels trust the shapes that they are told."""
-    sizes = {str(axis): size for axis, size in about["sizes"].items()}
-    if any(type(size) is not int or size < 1 for size in sizes.values()):
-        raise UsageError("a size is no whole number above 0")
-    text, _ = json.loads(about["plan"])
-    program = loads(text)
-    verify_program(program)
-    if bind(program, sizes).dumps() != program.dumps() or program.rows:
-        raise UsageError("the cell does not fit its sizes")
-    groups = groups_of(program)
-    parameters = tuple(tensors[f"{number}.parameter.{index}"] for index in range(len(groups)))
-    initial = {name: tensors[f"{number}.initial.{name}"] for name, _ in program.states}
-    types = {value.dtype.name for value in (*parameters, *initial.values())}
-    if len(types) != 1 or not types <= {"float32", "float64"}:
-        raise UsageError(f"its numbers are {', '.join(sorted(types))}")
-    for group, value in zip(groups, parameters, strict=True):
-        if value.shape != stored_shape(group, sizes):
-            raise UsageError(f"{group.family}.{group.key} is {value.shape}")
-    for name, shape in program.states:
-        width = sizes[shape[0]] if shape else 1
-        if initial[name].shape != (width,) or tensors[f"{number}.state.{name}"].shape != (batch, width):
-            raise UsageError(f"the state {name} is not of {width} units")
-    scalars = {name: float(about["scalars"][name]) for name in program.scalars}
-    return Frozen(about["plan"], sizes, scalars, parameters, initial)
 
 
 def _is_tensor(value: Any) -> bool:

@@ -24,6 +24,10 @@ OPERAND, STRIDE, ROWS, LENGTH, WEIGHTS, AHEAD = range(FIELDS)
 UNROLLED = 4
 # Fewer rows read weights as fast as memory gives them: nothing is left to fetch ahead with.
 FETCHING_ROWS = 3
+# What more is told of a stretch whose units read different terms: those that all of them read, from the first to the
+# end, and for each vector the first term of each unit and their number.
+BORDER_NAMES = ("inner", "inner end", "borders")
+INNER, INNER_END, BORDERS = range(FIELDS, FIELDS + len(BORDER_NAMES))
 # For reading, to the second level of the cache, data.
 FETCH_TO_SECOND_LEVEL = [ir.Constant(I32, number) for number in (0, 2, 1)]
 
@@ -40,6 +44,7 @@ class Tile:
     double     float64
     weights    the type of the packed weights, "" for that of the values
     fetching   fetch what a later tile will read to the second level of the cache
+    bordered   the stretches whose units read different terms
     """
 
     slots: tuple[tuple[int, ...], ...]
@@ -50,6 +55,7 @@ class Tile:
     double: bool = False
     weights: str = ""
     fetching: bool = False
+    bordered: tuple[int, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -83,6 +89,7 @@ class _Emission:
         self.scalar = ir.DoubleType() if tile.double else ir.FloatType()
         self.lanes = machine.lanes(tile.double)
         self.vector = ir.VectorType(self.scalar, self.lanes)
+        self.whole_numbers = ir.VectorType(I64 if tile.double else I32, self.lanes)
         self.bytes = 8 if tile.double else 4
         self.machine = machine
         self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), (POINTER, POINTER, I64)), "tile")
@@ -100,9 +107,12 @@ class _Emission:
         tile, build = self.tile, self.build
         out, stretches, first = self.function.args
         sums: list[ir.Value] = [ir.Constant(self.vector, None)] * (tile.rows * tile.count * tile.blocks * tile.splits)
+        told = 0
         for number, slots in enumerate(tile.slots):
-            fields = [self.field(stretches, number * FIELDS + index) for index in range(FIELDS)]
+            names = (*FIELD_NAMES, *BORDER_NAMES) if number in tile.bordered else FIELD_NAMES
+            fields = [self.field(stretches, told + index, name) for index, name in enumerate(names)]
             sums = self.stretch(slots, fields, first, sums)
+            told += len(names)
         each = tile.rows * tile.count * tile.blocks
         for index in range(each):
             total = sums[index]
@@ -112,9 +122,9 @@ class _Emission:
             build.store(total, place, align=self.lanes * self.bytes)
         build.ret_void()
 
-    def field(self, stretches: ir.Value, index: int) -> ir.Value:
+    def field(self, stretches: ir.Value, index: int, name: str) -> ir.Value:
         place = self.build.gep(stretches, [ir.Constant(I64, index)], source_etype=I64)
-        return self.build.load(place, typ=I64, name=FIELD_NAMES[index % FIELDS])
+        return self.build.load(place, typ=I64, name=name)
 
     def stretch(
         self, slots: Sequence[int], fields: Sequence[ir.Value], first: ir.Value, sums: list[ir.Value]
@@ -129,10 +139,50 @@ class _Emission:
             rows.append(build.inttoptr(build.add(fields[OPERAND], offset), POINTER))
         weights, length = build.inttoptr(fields[WEIGHTS], POINTER), fields[LENGTH]
         self.ahead = build.inttoptr(fields[AHEAD], POINTER)
-        unroll = UNROLLED
-        whole = build.and_(length, ir.Constant(I64, -unroll))
-        sums = self.loop(ir.Constant(I64, 0), whole, unroll, slots, rows, weights, sums)
-        return self.loop(whole, length, 1, slots, rows, weights, sums)
+        nothing = ir.Constant(I64, 0)
+        if len(fields) == FIELDS:
+            return self.terms(nothing, length, slots, rows, weights, sums)
+        borders, inner, inner_end = self.borders(fields[BORDERS]), fields[INNER], fields[INNER_END]
+        sums = self.terms(nothing, inner, slots, rows, weights, sums, borders)
+        sums = self.terms(inner, inner_end, slots, rows, weights, sums)
+        return self.terms(inner_end, length, slots, rows, weights, sums, borders)
+
+    def borders(self, address: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
+        """For each vector of units the first term that each of them reads, and their number."""
+        build, kind = self.build, self.whole_numbers
+        pointer = build.inttoptr(address, POINTER)
+        places = [build.gep(pointer, [ir.Constant(I64, n)], source_etype=kind) for n in range(2 * self.tile.blocks)]
+        loaded = [build.load(place, typ=kind, align=self.bytes) for place in places]
+        return list(zip(loaded[::2], loaded[1::2], strict=True))
+
+    def reading(self, step: ir.Value, borders: Sequence[tuple[ir.Value, ir.Value]]) -> list[ir.Value]:
+        """For each vector which of its units read a term."""
+        build, kind = self.build, self.whole_numbers
+        number = step if self.tile.double else build.trunc(step, I32)
+        term = self.splat(number, kind)
+        return [build.icmp_unsigned("<", build.sub(term, first), count) for first, count in borders]
+
+    def splat(self, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+        """A vector of one number."""
+        single = self.build.insert_element(ir.Constant(kind, ir.Undefined), value, ir.Constant(I32, 0))
+        mask = ir.Constant(ir.VectorType(I32, self.lanes), None)
+        return self.build.shuffle_vector(single, ir.Constant(kind, ir.Undefined), mask)
+
+    def terms(
+        self,
+        start: ir.Value,
+        end: ir.Value,
+        slots: Sequence[int],
+        rows: Sequence[ir.Value],
+        weights: ir.Value,
+        sums: list[ir.Value],
+        borders: Sequence[tuple[ir.Value, ir.Value]] = (),
+    ) -> list[ir.Value]:
+        """Add some terms to the sums; with borders, each to those of the units that read it."""
+        build, unroll = self.build, UNROLLED
+        whole = build.add(start, build.and_(build.sub(end, start), ir.Constant(I64, -unroll)))
+        sums = self.loop(start, whole, unroll, slots, rows, weights, sums, borders)
+        return self.loop(whole, end, 1, slots, rows, weights, sums, borders)
 
     def loop(
         self,
@@ -143,6 +193,7 @@ class _Emission:
         rows: Sequence[ir.Value],
         weights: ir.Value,
         sums: list[ir.Value],
+        borders: Sequence[tuple[ir.Value, ir.Value]],
     ) -> list[ir.Value]:
         build, before = self.build, self.build.block
         body, after = self.function.append_basic_block("body"), self.function.append_basic_block("after")
@@ -157,7 +208,7 @@ class _Emission:
             inside.append(phi)
         current = list(inside)
         for number in range(unroll):
-            self.one(build.add(step, ir.Constant(I64, number)), number, slots, rows, weights, current)
+            self.one(build.add(step, ir.Constant(I64, number)), number, slots, rows, weights, current, borders)
         following = build.add(step, ir.Constant(I64, unroll))
         body_end = build.block
         build.cbranch(build.icmp_signed("<", following, end), body, after)
@@ -180,6 +231,7 @@ class _Emission:
         rows: Sequence[ir.Value],
         weights: ir.Value,
         sums: list[ir.Value],
+        borders: Sequence[tuple[ir.Value, ir.Value]],
     ) -> None:
         """One term of every sum."""
         tile, build = self.tile, self.build
@@ -188,18 +240,19 @@ class _Emission:
         loaded = [self.weight(weights, build.add(at, ir.Constant(I64, panel))) for panel in range(panels)]
         if tile.fetching:
             build.call(self.fetch, [build.gep(self.ahead, [step], source_etype=self.vector), *FETCH_TO_SECOND_LEVEL])
+        # Zero times what is not finite is no zero: a unit adds nothing of what it does not read.
+        reading = self.reading(step, borders) if borders else []
         split = number % tile.splits
         each = tile.rows * tile.count * tile.blocks
         for row, pointer in enumerate(rows):
             value = build.load(build.gep(pointer, [step], source_etype=self.scalar), typ=self.scalar)
-            single = build.insert_element(ir.Constant(self.vector, ir.Undefined), value, ir.Constant(I32, 0))
-            mask = ir.Constant(ir.VectorType(I32, self.lanes), None)
-            splat = build.shuffle_vector(single, ir.Constant(self.vector, ir.Undefined), mask)
+            splat = self.splat(value, self.vector)
             for position, slot in enumerate(slots):
                 for block in range(tile.blocks):
                     place = split * each + (row * tile.count + slot) * tile.blocks + block
                     weight = loaded[position * tile.blocks + block]
-                    sums[place] = build.call(self.fma, [splat, weight, sums[place]])
+                    total = build.call(self.fma, [splat, weight, sums[place]])
+                    sums[place] = build.select(reading[block], total, sums[place]) if reading else total
 
     def weight(self, weights: ir.Value, index: ir.Value) -> ir.Value:
         """A vector of packed weights."""

@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from unrolled.backends.llvm import narrow
 from unrolled.backends.llvm.machine import Machine
-from unrolled.backends.llvm.phases import Block
+from unrolled.backends.llvm.phases import Block, Pass
+from unrolled.backends.llvm.ranges import RANGED
 from unrolled.backends.llvm.tiles import most_rows
-
-# The structures of which each group of columns reads a stretch alone.
-RANGED = ("block_diagonal", "block_triangular")
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,23 @@ def rows_of(block: Block, machine: Machine, weights: str = "") -> int:
     return most_rows(machine, most * panels_of(block))
 
 
+def bordered_of(each: Pass, weights: str = "") -> tuple[int, ...]:
+    """The segments in which a tile heeds the terms that each unit reads; matrix registers cannot."""
+    if weights == narrow.MATRIX:
+        return ()
+    return tuple(index for index, segment in enumerate(each.segments) if segment.structure.name in RANGED)
+
+
 def weights_word(number: int, segment: int) -> str:
     """The name of the word that holds the packed weights of a segment of the pass of this number."""
     return f"weights {number} {segment}"
 
 
 def ranges_word(number: int, segment: int) -> str:
-    """The name of the word for the stretch of the product that each group of columns reads, two numbers a group."""
+    """The name of the word for the terms of the product that each group of columns reads."""
     return f"ranges {number} {segment}"
+
+
+def borders_word(number: int, segment: int) -> str:
+    """The name of the word for the terms that each unit of a vector reads."""
+    return f"borders {number} {segment}"

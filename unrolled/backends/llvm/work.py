@@ -53,6 +53,7 @@ class Work:
     axes     axis -> its name here: axes of one size that `raw` joins have one name
     extra    sizes of axes that the plan does not know: the ranks of maps
     names    what the equations call a value, for the reader of the generated code
+    when_due   buffer -> the periods of the tick, if it is read of units that are due alone
     """
 
     given: dict[Node, Buffer]
@@ -62,6 +63,7 @@ class Work:
     axes: dict[str, str] = field(default_factory=dict)
     extra: dict[str, int] = field(default_factory=dict)
     names: dict[Node, str] = field(default_factory=dict)
+    when_due: dict[Buffer, tuple[int, ...]] = field(default_factory=dict)
 
     def axis(self, shape: Shape) -> str:
         """The name of a vector's axis; "" for a number."""

@@ -46,6 +46,7 @@ def build(options: LanguageModelOptions, cell: Cell, symbols: int) -> LanguageMo
             variational=options.dropout_kind == "variational",
             recurrent_dropout=options.recurrent_dropout,
             backend=options.backend,
+            precision=options.precision,
         )
     except (MemoryError, RuntimeError) as error:
         raise UnrolledError(
