@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import peers
+import schedules
 import torch
 from measuring import Effort, Peak, Timing, geometric_mean, largest_error, one_core_busy, race
 from torch import Tensor
@@ -16,7 +17,6 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import unrolled.nn
 from unrolled.backends import choose
 from unrolled.layers import Recurrent
-from unrolled.models.one_to_many import LanguageModel
 
 Shape = tuple[int, int, int, int]  # time, batch, input, hidden
 Row = dict[str, Any]
@@ -43,7 +43,6 @@ RAGGED_SHAPES: tuple[Shape, ...] = ((100, 32, 128, 128), (100, 32, 256, 256), (5
 STEP_SHAPES: tuple[Shape, ...] = ((1, 1, 64, 64), (1, 1, 128, 128), (1, 1, 256, 256))
 BF16_SHAPES: tuple[Shape, ...] = ((50, 32, 512, 512), (50, 32, 1024, 1024))
 BUSY_SHAPES: tuple[Shape, ...] = ((100, 32, 256, 256), (50, 64, 512, 512))
-MODEL_SHAPES: tuple[Shape, ...] = ((64, 32, 65, 256),)
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,8 @@ class Settings:
     modes: tuple[str, ...] = MODES
     quick: bool = False
     peers: bool = True
+    dropout: float = 0.0
+    recurrent_dropout: float = 0.0
     peak: Peak = field(default_factory=Peak)
 
     def shapes_of(self, shapes: tuple[Shape, ...]) -> tuple[Shape, ...]:
@@ -141,6 +142,10 @@ def layers(settings: Settings) -> Iterator[Row]:
         settings.peak.sample()
         times = milliseconds(race(contenders, settings.effort))
         best = min((name for name in times if name != "ours"), key=times.__getitem__)
+        scheduled = {}
+        if backend() == "llvm":
+            calls = schedules.passes_apart(ours, lambda x, ours=ours: ours(x)[0], x, d_y, mode)
+            scheduled = schedules.contest(calls, batch, settings.threads, settings.effort)
         flops = product_flops(theirs, time_steps * batch, mode)
         yield {
             **described(kind, shape, mode),
@@ -151,6 +156,7 @@ def layers(settings: Settings) -> Iterator[Row]:
             "best_ms": times[best],
             "ratio_best": times[best] / times["ours"],
             "gflops": flops / times["ours"] / 1e6,
+            **scheduled,
         }
 
 
@@ -315,58 +321,3 @@ def busy(settings: Settings) -> Iterator[Row]:
                 "median_ratio": disturbed[name].median / median,
                 "p95_ratio": disturbed[name].quantile(0.95) / late,
             }
-
-
-class TorchLanguageModel(torch.nn.Module):
-    """Our language model as one writes it with torch.nn: symbols as one-hot vectors, or embedded."""
-
-    def __init__(self, symbols: int, hidden_size: int, embedding_size: int):
-        super().__init__()
-        self.embedding = torch.nn.Embedding(symbols, embedding_size) if embedding_size else None
-        self.lstm = torch.nn.LSTM(embedding_size or symbols, hidden_size)
-        self.head = torch.nn.Linear(hidden_size, symbols)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Any]:
-        """Scores of the next symbol."""
-        symbols = self.head.out_features
-        vectors = torch.nn.functional.one_hot(x, symbols).float() if self.embedding is None else self.embedding(x)
-        y, state = self.lstm(vectors)
-        return self.head(y), state
-
-
-def language_model(settings: Settings) -> Iterator[Row]:
-    """Steps of training a model of characters, optimiser included: characters a second."""
-    for _, shape, _ in settings.cases(("lstm",), MODEL_SHAPES, ("training",)):
-        window, batch, symbols, hidden = shape
-        for name, embedding_size in (("one-hot", 0), ("embedding", hidden)):
-            ours = LanguageModel("lstm", symbols, hidden, embedding_size=embedding_size)
-            theirs = TorchLanguageModel(symbols, hidden, embedding_size)
-            lstm = recurrent_like("lstm", theirs.lstm)
-            next(layer for layer in ours.modules() if isinstance(layer, Recurrent)).load_state_dict(lstm.state_dict())
-            ours.head.load_state_dict(theirs.head.state_dict())
-            if theirs.embedding is not None:
-                ours.embedding.load_state_dict(theirs.embedding.state_dict())
-            text = torch.randint(symbols, (window + 1, batch))
-            with torch.no_grad():
-                wrong = largest_error(ours(text)[0], theirs(text)[0])
-            timings = race({"ours": learning(ours, text), "torch": learning(theirs, text)}, settings.effort)
-            rates = {who: window * batch / timing.median for who, timing in timings.items()}
-            yield {
-                **described(f"lstm, {name}", shape, "training"),
-                "per_second": rates,
-                "error": wrong,
-                "ratio": rates["ours"] / rates["torch"],
-            }
-
-
-def learning(model: torch.nn.Module, text: Tensor) -> Call:
-    """One step of training on a window of text."""
-    optimiser = torch.optim.AdamW(model.parameters(), 1e-3)
-
-    def call() -> None:
-        optimiser.zero_grad()
-        scores, _ = model(text[:-1])
-        torch.nn.functional.cross_entropy(scores.flatten(0, 1), text[1:].flatten()).backward()
-        optimiser.step()
-
-    return call

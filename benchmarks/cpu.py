@@ -5,15 +5,25 @@
 One process, contenders in turn, medians (measuring.py says how). Parts:
 
     peak      the rate of fp32 products, which the shares of peak are of
-    layers    LSTM, GRU, tanh RNN with torch's weights: inference, and training, which gives all gradients
+    layers    LSTM, GRU, tanh RNN with torch's weights: inference, and training, which gives all gradients; then under
+              every schedule (shares of the rows x members) what the chosen one loses (schedules.py says how)
     ragged    the same with rows of all lengths, packing measured with torch's layers
     custom    cells that no library has, the time for each operation of the products beside our LSTM's
     compile   a peephole LSTM against a loop by hand and torch.compile of it, and what compiling takes
     step      one step of one sequence, Python included
     bf16      autocast against float32
     busy      while another process keeps a core busy
-    model     characters a second of training a language model
+    model     characters a second of training a language model, beside the same with torch.nn.LSTM
+    precision Tiny Shakespeare learned with products in float32 and in bfloat16: held-out nats a character, and speed
 
+In training a schedule is two, forward and backward: "2x1, 1x2". The shapes of model and precision are window, batch,
+symbols, hidden. --dropout is of both models of the part model; --recurrent-dropout, which torch.nn.LSTM does not have,
+of one more of ours beside them. So the model that precision trains is asked for with
+
+    python benchmarks/cpu.py --part model --only 64,32,65,512 --dropout 0.5 --recurrent-dropout 0.2
+
+precision trains for 4 epochs, about 6 minutes on two cores; without the text in UNROLLED_DATA (../shared/data) it is
+left out.
 --only takes cells (lstm), modes (training) and shapes (100,32,128,128: time, batch, input, hidden), in any order; other
 shapes than a part's own are measured in their place. Peers that are not installed do not take part: pip install
 'unrolled[bench]'. UNROLLED_BACKEND=reference measures the reference.
@@ -32,7 +42,9 @@ from typing import Any
 os.environ["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # so that the time to compile is that of a first run
 
 import contests
+import language_models
 import own_cells
+import schedules
 import torch
 from contests import Row, Settings
 from measuring import Effort, machine, versions
@@ -62,7 +74,8 @@ PARTS: dict[str, Callable[[Settings], Iterator[Row]]] = {
     "step": contests.step,
     "bf16": contests.bf16,
     "busy": contests.busy,
-    "model": contests.language_model,
+    "model": language_models.language_model,
+    "precision": language_models.precision,
 }
 # What is shown of a row, by the head of the column; a dot leads into a dictionary.
 CASE = {"cell": "cell", "mode": "mode", "T, B, input, hidden": "shape"}
@@ -73,7 +86,10 @@ COLUMNS: dict[str, dict[str, str]] = {
     | {"ours, ms": "ms.ours", "torch, ms": "ms.torch", "torch / ours": "ratio"}
     | {"best other": "best", "ms": "best_ms", "best / ours": "ratio_best"}
     | RATE
-    | {"error": "errors.ours"},
+    | {"error": "errors.ours", "schedule": "chosen", "best schedule": "best_schedule", "its ms": "best_schedule_ms"}
+    | {"loss": "loss"},
+    "losses": {"cell": "cell", "mode": "mode", "rows": "rows", "mean loss": "loss_mean", "largest": "loss_largest"}
+    | {"T, B, input, hidden": "shape", "schedule": "chosen", "best schedule": "best_schedule"},
     "means": {"cell": "cell", "mode": "mode", "shapes": "shapes", "torch / ours": "ratio", "best / ours": "ratio_best"},
     "ragged": CASE
     | {"valid": "valid", "ours, ms": "ms.ours", "ours packed, ms": "ms.ours, packed", "torch, ms": "ms.torch"}
@@ -97,8 +113,12 @@ COLUMNS: dict[str, dict[str, str]] = {
     | {"busy median, ms": "busy_ms.median", "busy p95": "busy_ms.p95", "median ratio": "median_ratio"}
     | {"p95 ratio": "p95_ratio"},
     "model": CASE
-    | {"ours, characters/s": "per_second.ours", "torch, characters/s": "per_second.torch", "ours / torch": "ratio"}
-    | {"error": "error"},
+    | {"dropout": "dropout", "ours, characters/s": "per_second.ours", "torch, characters/s": "per_second.torch"}
+    | {"ours / torch": "ratio", "ours, recurrent dropout": "per_second.ours, recurrent", "error": "error"},
+    "precision": CASE
+    | {"epochs": "epochs", "fp32, nats": "nats.fp32", "bf16, nats": "nats.bf16"}
+    | {"bf16 - fp32": "difference", "fp32, characters/s": "per_second.fp32", "bf16, characters/s": "per_second.bf16"}
+    | {"bf16 / fp32": "ratio"},
 }
 
 
@@ -106,6 +126,12 @@ def figure(row: Row, path: str) -> Any:
     """The figure of a row that a column shows."""
     key, _, inner = path.partition(".")
     return row[key][inner] if inner else row[key]
+
+
+def has(row: Row, path: str) -> bool:
+    """Whether a row has the figure of a column: not every backend has schedules, for one."""
+    key, _, inner = path.partition(".")
+    return key in row and (not inner or inner in row[key])
 
 
 def written(value: Any, key: str) -> str:
@@ -116,12 +142,18 @@ def written(value: Any, key: str) -> str:
         return str(value)
     if key.startswith("error"):
         return f"{value:.0e}"
+    if key.startswith("loss"):
+        return f"{value:.1%}"
+    if key.startswith("nats"):
+        return f"{value:.4f}"
+    if key == "difference":
+        return f"{value:+.4f}"
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def show(console: Console, title: str, rows: list[Row]) -> None:
     """A table of rows."""
-    columns = COLUMNS[title]
+    columns = {head: key for head, key in COLUMNS[title].items() if has(rows[0], key)}
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for head, key in columns.items():
         table.add_column(head, justify="left" if isinstance(figure(rows[0], key), str | tuple) else "right")
@@ -173,6 +205,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=Effort.seconds, help="after which a contest ends")
     parser.add_argument("--quick", action="store_true", help="one shape, few rounds: does it work?")
     parser.add_argument("--no-peers", action="store_true", help="torch alone")
+    parser.add_argument("--dropout", type=float, default=0.0, help="in the part model")
+    parser.add_argument("--recurrent-dropout", type=float, default=0.0, help="in the part model, ours alone")
     parser.add_argument("--first-call", help=argparse.SUPPRESS)  # what the part compile starts itself with
     arguments = parser.parse_args()
     if arguments.first_call:
@@ -181,8 +215,9 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     options = chosen(arguments.only, parser)
     effort = QUICK if arguments.quick else Effort(arguments.repeats, arguments.seconds)
+    options |= {"dropout": arguments.dropout, "recurrent_dropout": arguments.recurrent_dropout}
     settings = Settings(arguments.threads, effort, quick=arguments.quick, peers=not arguments.no_peers, **options)
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Console(width=None if Console().is_terminal else 190)
     found: dict[str, Any] = {
         "backend": contests.backend(),
         "machine": machine(arguments.threads),
@@ -206,6 +241,9 @@ def main() -> None:
         if part == "layers" and rows:
             found["means"] = list(contests.layer_means(rows))
             show(console, "means", found["means"])
+            if "loss" in rows[0]:
+                found["losses"] = list(schedules.losses(rows))
+                show(console, "losses", found["losses"])
         found["peak_gflops"] = [flops / 1e9 for flops in settings.peak.samples]
         if arguments.json:
             Path(arguments.json).write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -89,11 +89,23 @@ def race(contenders: dict[str, Callable[[], object]], effort: Effort) -> dict[st
     A block begins when the threads of the one before have come to rest, and with a call that is not measured, which
     wakes the contender's own threads and fills the caches. Every other round goes backwards.
     """
+    found = race_in_parts({name: {"whole": call} for name, call in contenders.items()}, effort)
+    return {name: timings["whole"] for name, timings in found.items()}
+
+
+def race_in_parts(
+    contenders: dict[str, dict[str, Callable[[], object]]], effort: Effort
+) -> dict[str, dict[str, Timing]]:
+    """A race of contenders whose calls have parts, one after the other, each of which is timed."""
+
+    def run(name: str) -> list[float]:
+        return [seconds(part) for part in contenders[name].values()]
+
     expected = {}
-    for name, call in contenders.items():
-        call()  # compiles
-        expected[name] = seconds(call)
-    timings = {name: Timing() for name in contenders}
+    for name in contenders:
+        run(name)  # compiles
+        expected[name] = sum(run(name))
+    timings = {name: {part: Timing() for part in parts} for name, parts in contenders.items()}
     order, start = list(contenders), time.perf_counter()
     for number in range(effort.rounds):
         if number >= FEWEST_ROUNDS and time.perf_counter() - start > effort.seconds:
@@ -101,9 +113,11 @@ def race(contenders: dict[str, Callable[[], object]], effort: Effort) -> dict[st
         for name in order:
             settle()
             if expected[name] < LONG:
-                contenders[name]()
+                run(name)
             calls = min(MOST_CALLS, max(1, round(effort.block / expected[name])))
-            timings[name].blocks.append([seconds(contenders[name]) for _ in range(calls)])
+            measured = zip(*(run(name) for _ in range(calls)), strict=True)
+            for timing, block in zip(timings[name].values(), measured, strict=True):
+                timing.blocks.append(list(block))
         order.reverse()
     return timings
 

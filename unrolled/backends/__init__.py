@@ -157,13 +157,17 @@ def choose(device: torch.device, name: str = "") -> Backend:
         if reason:
             raise UsageError(f"backend {name} does not run on {device}: {reason}")
         return known[name]
-    reasons = {other: backend.available(device) for other, backend in known.items()}
-    chosen = next(other for other, reason in reasons.items() if not reason)
+    reasons: dict[str, str] = {}
+    for chosen, backend in known.items():
+        reason = backend.available(device)
+        if not reason:
+            break
+        reasons[chosen] = reason
     for other, reason in reasons.items():
         # On other devices an engine for the CPU is not missed.
-        if reason and device.type == "cpu":
+        if device.type == "cpu":
             _say_once(f"backend {other} does not run here, so {chosen}, which is slower, takes its place: {reason}")
-    return known[chosen]
+    return backend
 
 
 _said: set[str] = set()

@@ -144,7 +144,10 @@ class _Layers(Planned, torch.nn.RNNBase):
         precision = multiplies_in(own, x.device)
         if not precision and any(kind != own for kind in types):
             raise RuntimeError(f"hx is {', '.join(map(str, types))}, the weights are {own}: convert one of them")
-        x, states = x.to(own), tuple(state.to(own) for state in states)
+        if x.dtype != own:
+            x = x.to(own)
+        if precision:
+            states = tuple(state.to(own) for state in states)
         directions = 2 if self.bidirectional else 1
         finals: list[list[Tensor]] = []
         for layer in range(self.num_layers):
@@ -159,7 +162,10 @@ class _Layers(Planned, torch.nn.RNNBase):
             x = torch.cat(outputs, -1) if directions == 2 else outputs[0]
             if self.training and self.dropout > 0 and layer < self.num_layers - 1:
                 x = self._dropped(x, lengths, packed)
-        stacked = tuple(torch.stack(list(column)) for column in zip(*finals, strict=True))
+        if len(finals) == 1:
+            stacked = tuple(final.unsqueeze(0) for final in finals[0])
+        else:
+            stacked = tuple(torch.stack(list(column)) for column in zip(*finals, strict=True))
         if not precision:
             return x, stacked
         fused = self.mode == "LSTM" and not self.proj_size and packed is None

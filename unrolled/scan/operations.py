@@ -51,7 +51,9 @@ def backend_of(name: str) -> Backend:
 def no_autocast(call: Call) -> Any:
     """A context without autocast: a call says what it multiplies in."""
     device = call.states[0].device.type
-    return torch.autocast(device, enabled=False) if device != "meta" else nullcontext()
+    if device == "meta" or not (torch.compiler.is_compiling() or torch.is_autocast_enabled(device)):
+        return nullcontext()
+    return torch.autocast(device, enabled=False)
 
 
 class _Counts(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from unrolled.backends import Call
-from unrolled.backends.llvm.arena import arena, recycled
+from unrolled.backends.llvm.arena import Arena, recycled
 from unrolled.backends.llvm.group import Course
 from unrolled.backends.llvm.layout import Layout, row_stride
 from unrolled.backends.llvm.leaves import Leaves
@@ -19,8 +19,9 @@ from unrolled.backends.llvm.scan_code import ScanCode
 from unrolled.backends.llvm.work import Buffer
 from unrolled.ir.plan import Plan
 
-# Rows that a thread has in a step: many enough to read each weight seldom, few enough to stay near. Tiles divide it.
-SHARE_ROWS = 96
+# Rows that a thread has in a step: as many as stay near while all weights pass by. Tiles divide the numbers.
+MOST_ROWS, LEAST_ROWS, _ROWS_AT_ONCE = 384, 96, 24
+_NEAR_BYTES = 1024 * 1024
 
 
 class Ahead:
@@ -30,8 +31,10 @@ class Ahead:
         self, plan: Plan, code: ScanCode, sizes: Mapping[str, int], call: Call, place: int, threads: int
     ) -> None:
         self.threads = threads
-        self.batch = SHARE_ROWS * threads
-        self.name, _ = plan.program.inputs[place]
+        self.name, (axis,) = plan.program.inputs[place]
+        near = _NEAR_BYTES // (sizes[axis] * call.states[0].element_size()) // _ROWS_AT_ONCE * _ROWS_AT_ONCE
+        own = min(MOST_ROWS, max(LEAST_ROWS, near))
+        self.batch = own * threads
         layout = self.layout = Layout(code, sizes, call.states[0].dtype, self.batch, threads)
         self.leaves = Leaves(plan, layout, call, ())
         self.products: Sequence[Buffer] = [buffer for _, buffer in code.step.work.stores]
@@ -43,7 +46,7 @@ class Ahead:
         layout.rows_of(f"input {self.name}", f"input {self.name}", row_stride(call.sequences[place]))
         layout.number("delta", self.batch)
         layout.number("members", 1)
-        layout.set_tiles(range(1, SHARE_ROWS + 1), 1, 1)
+        layout.set_tiles(range(1, own + 1), 1, 1)
         layout.set_weights(self.leaves.place, threads)
         layout.number("start", 0)
         layout.number("stop", 0)
@@ -67,8 +70,8 @@ class Ahead:
         rows = _rows(time * batch, self.batch, self.threads)
         made = recycled((time, batch, self.width), self.layout.dtype)
         named = {**tensors, **self.leaves.maps(call), self.source: made}
-        with arena(self.layout.size) as memory:
-            launches = self.layout.launches(named, memory.address, int(rows.block.ctypes.data))
+        with Arena(self.layout.size) as memory:
+            launches = self.layout.launches(named, memory.address, rows.address)
             yield launches.pack()
             yield launches.steps(0, rows.longest, self.threads)
         return made

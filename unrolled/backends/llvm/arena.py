@@ -6,8 +6,7 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -34,44 +33,38 @@ if hasattr(os, "register_at_fork"):
 
 
 class Arena:
-    """A stretch of memory, addressed by distances from its beginning."""
+    """A stretch of memory for one call, addressed by distances from its beginning; as a context it is given back."""
 
-    def __init__(self, memory: Tensor):
-        self.memory = memory
-        start = memory.data_ptr()
-        self.shift = -start % ALIGNMENT
-        self.address = start + self.shift
+    def __init__(self, size: int):
+        self._memory = _take(size + ALIGNMENT)
+        self._storage = self._memory.untyped_storage()
+        start = self._memory.data_ptr()
+        self._shift = -start % ALIGNMENT
+        self.address = start + self._shift
 
-    def tensor(self, distance: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-        """A contiguous tensor at a distance, with whatever stands there."""
-        size = dtype.itemsize
-        for axis in shape:
-            size *= axis
-        start = self.shift + distance
-        return self.memory[start : start + size].view(dtype).view(shape)
+    def __enter__(self) -> Arena:
+        return self
 
-
-def _take(size: int) -> Tensor:
-    with _lock:
-        fitting = [place for place, memory in enumerate(_free) if memory.numel() >= size]
-        if fitting:
-            return _free.pop(min(fitting, key=lambda place: _free[place].numel()))
-    return torch.empty(size, dtype=torch.uint8, device="cpu")
-
-
-@contextmanager
-def arena(size: int) -> Iterator[Arena]:
-    """Memory for one call."""
-    memory = _take(size + ALIGNMENT)
-    try:
-        yield Arena(memory)
-    finally:
+    def __exit__(self, *_: object) -> None:
         with _lock:
-            _free.append(memory)
+            _free.append(self._memory)
             _free.sort(key=Tensor.numel)
             del _free[:-_SPARE]
             while sum(map(Tensor.numel, _free)) > _MOST_BYTES:
                 del _free[-1]
+
+    def tensor(self, distance: int, rows: int, units: int, width: int, dtype: torch.dtype) -> Tensor:
+        """The units of each row at a distance, with whatever stands there; `width` numbers from row to row."""
+        start = (self._shift + distance) // dtype.itemsize
+        return torch.empty(0, dtype=dtype, device="cpu").set_(self._storage, start, (rows, units), (width, 1))
+
+
+def _take(size: int) -> Tensor:
+    with _lock:
+        for place, memory in enumerate(_free):  # the smallest first
+            if memory.numel() >= size:
+                return _free.pop(place)
+    return torch.empty(size, dtype=torch.uint8, device="cpu")
 
 
 # Below this size the allocator keeps pages by itself.

@@ -24,7 +24,7 @@ class BlockWriter:
     """The writing of one block's function.
 
     whole   whether every axis is a multiple of the vector, so that no unit is masked
-    rows    the rows of a tile
+    rows    the most rows of a call
     panels  vectors of units of a group of columns
     """
 

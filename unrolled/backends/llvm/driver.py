@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 
 from llvmlite import ir
@@ -15,10 +16,10 @@ from unrolled.backends.llvm.machine import Machine
 from unrolled.backends.llvm.phases import Block, Phase, Step
 from unrolled.backends.llvm.places import Places
 from unrolled.backends.llvm.reductions import write_reductions
-from unrolled.backends.llvm.stretches import Columns, Stretches, told_of
+from unrolled.backends.llvm.stretches import Columns, Fetched, Stretches, told_of
 from unrolled.backends.llvm.team import declare_barrier
 from unrolled.backends.llvm.tiles import AHEAD, FIELDS
-from unrolled.backends.llvm.variant import Variant, panels_of, rows_of
+from unrolled.backends.llvm.variant import Variant, panels_of, rows_at_once, rows_of
 
 TILE = ir.FunctionType(VOID, (POINTER, POINTER, I64))
 
@@ -66,7 +67,7 @@ class ScanWriter:
                     whole=variant.whole,
                     resets=variant.resets,
                     reverse=variant.reverse,
-                    rows=rows_of(block, self.machine, variant.weights),
+                    rows=rows_at_once(block, self.machine, variant.weights),
                     panels=panels_of(block),
                 )
                 blocks.append((block, writer.write(), pass_number))
@@ -100,7 +101,7 @@ class _Driver:
         build = self.build = self.writer.build
         vector = scan.numbers.vector
         most = [
-            sum(len(each.accumulators) for each in block.passes) * self._rows_of(block) * panels_of(block)
+            sum(len(each.accumulators) for each in block.passes) * self._rows_at_once(block) * panels_of(block)
             for _, _, blocks in phases
             for block, _, _ in blocks
         ]
@@ -118,6 +119,9 @@ class _Driver:
 
     def _rows_of(self, block: Block) -> int:
         return rows_of(block, self.machine, self.variant.weights)
+
+    def _rows_at_once(self, block: Block) -> int:
+        return rows_at_once(block, self.machine, self.variant.weights)
 
     def _opaque(self, reserved: ir.Value) -> ir.Value:
         """A pointer that does not know what it points to, as all others here."""
@@ -295,22 +299,50 @@ class _Driver:
             ahead += self.stretches.describe(places, each, number + offset, position, Columns(group, start, end))
             position += sum(told_of(each, self.variant))
         rows = self._rows_of(block)
+        at_once = self._rows_at_once(block) // rows
         tiles = build.sdiv(build.add(active, integer(rows - 1)), integer(rows))
-        with loop(build, integer(0), tiles, name="tile") as (tile, _):
-            low = build.add(first, build.sdiv(build.mul(active, tile), tiles))
-            high = build.add(first, build.sdiv(build.mul(active, build.add(tile, integer(1))), tiles))
-            variant = build.add(build.mul(build.sub(end, start), integer(rows + 1)), build.sub(high, low))
-            for one in ahead:
-                # Each tile fetches its part of the next group's weights.
-                part = build.select(build.icmp_signed("<", tile, one.parts), tile, integer(0))
-                address = build.add(one.following, build.mul(part, one.line))
-                self.stretches.tell(one.position, {AHEAD: address})
-            filled, described_so_far = 0, 0
-            for offset, each in enumerate(block.passes):
-                code = writer.load_word(writer.word(f"tiles {number + offset}"), variant)
-                sums = build.gep(self.sums, [integer(filled)], source_etype=self.scan.numbers.vector)
-                stretches = build.gep(self.stretches.room, [integer(described_so_far)], source_etype=I64)
-                build.call(build.inttoptr(code, TILE.as_pointer()), [sums, stretches, low])
-                filled += rows * len(each.accumulators) * panels_of(block)
-                described_so_far += sum(told_of(each, self.variant))
-            build.call(function, [described, step, low, high, start, end, self.sums, share])
+        turns = build.sdiv(build.add(tiles, integer(at_once - 1)), integer(at_once))
+        with loop(build, integer(0), turns, name="turn") as (turn, _):
+            first_tile, last_tile = self._part(tiles, turn, turns)
+            begin = build.add(first, build.sdiv(build.mul(active, first_tile), tiles))
+            with loop(build, first_tile, last_tile, [begin], name="tile") as (tile, carry):
+                low = carry.now[0]
+                high = build.add(first, build.sdiv(build.mul(active, build.add(tile, integer(1))), tiles))
+                self._tile(block, number, ahead, (tile, low, high, begin), (start, end))
+                carry.next[0] = high
+            build.call(function, [described, step, begin, carry.last[0], start, end, self.sums, share])
+
+    def _part(self, count: ir.Value, number: ir.Value, parts: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Where one of so many equal parts of a count begins and ends."""
+        build = self.build
+        following = build.add(number, integer(1))
+        return build.sdiv(build.mul(count, number), parts), build.sdiv(build.mul(count, following), parts)
+
+    def _tile(
+        self,
+        block: Block,
+        number: int,
+        ahead: Sequence[Fetched],
+        place: tuple[ir.Value, ir.Value, ir.Value, ir.Value],
+        vectors: tuple[ir.Value, ir.Value],
+    ) -> None:
+        """The sums of a tile of rows, for all passes."""
+        build, writer = self.build, self.writer
+        tile, low, high, begin = place
+        rows = self._rows_of(block)
+        blocks = build.sub(vectors[1], vectors[0])
+        variant = build.add(build.mul(blocks, integer(rows + 1)), build.sub(high, low))
+        for one in ahead:
+            # Each tile fetches its part of the next group's weights.
+            part = build.select(build.icmp_signed("<", tile, one.parts), tile, integer(0))
+            self.stretches.tell(one.position, {AHEAD: build.add(one.following, build.mul(part, one.line))})
+        filled, described_so_far = 0, 0
+        for offset, each in enumerate(block.passes):
+            code = writer.load_word(writer.word(f"tiles {number + offset}"), variant)
+            own = build.mul(build.mul(build.sub(low, begin), integer(len(each.accumulators))), blocks)
+            place_of_sums = build.add(own, integer(filled))
+            sums = build.gep(self.sums, [place_of_sums], source_etype=self.scan.numbers.vector)
+            stretches = build.gep(self.stretches.room, [integer(described_so_far)], source_etype=I64)
+            build.call(build.inttoptr(code, TILE.as_pointer()), [sums, stretches, low])
+            filled += self._rows_at_once(block) * len(each.accumulators) * panels_of(block)
+            described_so_far += sum(told_of(each, self.variant))

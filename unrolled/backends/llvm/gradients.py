@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Hashable, Mapping, Sequence
 
 import torch
@@ -39,14 +40,17 @@ class Sums:
         for buffer in reverse.kept:
             self.widths[buffer.name] = self._units(buffer)
             layout.rows_of(buffer.name, f"kept {buffer.name}", self._units(buffer) * item)
-        self.partials: list[tuple[int, int, Buffer, int]] = []
+        # Of a group: its number, and where the sums of each share's rows begin, symbol by symbol.
+        self.partials: list[tuple[int, int]] = []
         self.begins = layout.size
         for number, group in enumerate(reverse.sums):
-            for place, buffer in group:
-                stride = layout.width(buffer.axis) * item
-                start = layout.reserve(layout.shares * stride)
-                layout.rows_of(buffer.name, ARENA, stride, start)
-                self.partials.append((number, place, buffer, start))
+            if not group:
+                continue
+            stride = layout.width(group[0][1].axis) * item
+            start = layout.reserve(layout.shares * len(group) * stride)
+            for index, (_, buffer) in enumerate(group):
+                layout.rows_of(buffer.name, ARENA, len(group) * stride, start + index * stride)
+            self.partials.append((number, start))
         self.ends = layout.size
 
     def _units(self, buffer: Buffer) -> int:
@@ -68,15 +72,18 @@ class Sums:
         """The gradients of a call, nothing yet."""
         place, kept = self.layout.size, {}
         for name, width in self.widths.items():
-            kept[name] = memory.tensor(place, (count, width), self.layout.dtype)
+            kept[name] = memory.tensor(place, count, width, width, self.layout.dtype)
             place += -(-count * width * self.layout.item // ALIGNMENT) * ALIGNMENT
-        memory.tensor(self.begins, (self.ends - self.begins,), torch.uint8).zero_()
-        partials = []
-        for number, symbol, buffer, start in self.partials:
-            shape = (self.layout.shares, self.layout.width(buffer.axis))
-            sums = memory.tensor(start, shape, self.layout.dtype)[:, : self._units(buffer)]
-            partials.append((number, symbol, sums))
-        return GrowingGradients(self, call, states, rows, wants, kept, partials)
+        ctypes.memset(memory.address + self.begins, 0, self.ends - self.begins)
+        return GrowingGradients(self, call, states, rows, wants, kept, memory)
+
+    def partial(self, number: int, start: int, memory: Arena) -> Tensor:
+        """The sums of a group over all shares, (symbols, units)."""
+        group, layout = self.reverse.sums[number], self.layout
+        axis = group[0][1].axis
+        units, width = layout.sizes[axis] if axis else 1, layout.width(axis)
+        sums = memory.tensor(start, layout.shares, len(group) * width, len(group) * width, layout.dtype).sum(0)
+        return sums.view(len(group), width)[:, :units]
 
 
 class GrowingGradients:
@@ -90,10 +97,10 @@ class GrowingGradients:
         rows: Rows,
         wants: Sequence[Sequence[bool]],
         kept: Mapping[str, Tensor],
-        partials: Sequence[tuple[int, int, Tensor]],
+        memory: Arena,
     ):
         self.sums, self.call, self.states, self.placed = sums, call, states, rows
-        self.plan, self.reverse, self.kept, self.partials = sums.plan, sums.reverse, kept, partials
+        self.plan, self.reverse, self.kept, self.memory = sums.plan, sums.reverse, kept, memory
         self._rounded: dict[Hashable, Tensor] = {}  # what several products of a chunk read
         program = self.plan.program
         self.inputs = dict(zip((name for name, _ in program.inputs), call.sequences, strict=True))
@@ -278,9 +285,15 @@ class GrowingGradients:
         """The gradients of the groups."""
         for part, table in self._tables.values():
             part += table.mT
-        for number, place, sums in self.partials:
+        for number, start in self.sums.partials:
             total, group = self.groups[number], self.plan.groups[number]
-            if total is not None:
-                part = total.chunk(len(group.names))[place] if group.structure == DENSE else total
-                part += sums.sum(0).view_as(part)
+            if total is None:
+                continue
+            parts, sums = self.reverse.sums[number], self.sums.partial(number, start, self.memory)
+            if len(parts) == len(group.names):
+                total += sums.reshape(total.shape)
+            else:
+                for (place, _), own in zip(parts, sums, strict=True):
+                    part = total.chunk(len(group.names))[place]
+                    part += own.view_as(part)
         return self.groups

@@ -31,6 +31,8 @@ Course = Generator[Launch, None, T]
 
 def together(courses: Sequence[Course[T]]) -> list[T]:
     """The results of scans whose launches run side by side: the first of all, then the second of all, and so on."""
+    if len(courses) == 1:
+        return [_alone(courses[0])]
     results: dict[int, T] = {}
     going = dict(enumerate(courses))
     try:
@@ -51,6 +53,17 @@ def together(courses: Sequence[Course[T]]) -> list[T]:
         for course in going.values():  # after an error: what the others hold is given back now
             course.close()
     return [results[number] for number in range(len(courses))]
+
+
+def _alone(course: Course[T]) -> T:
+    try:
+        while True:
+            run(*next(course))
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    finally:
+        course.close()
 
 
 @cache

@@ -14,7 +14,7 @@ from torch import Tensor
 from unrolled import sequence
 from unrolled.backends import Call, Cotangents, Gradients, Ran, Result
 from unrolled.backends.llvm import narrow
-from unrolled.backends.llvm.ahead import SHARE_ROWS, Ahead
+from unrolled.backends.llvm.ahead import LEAST_ROWS, Ahead
 from unrolled.backends.llvm.backward import Reverse, make_reverse
 from unrolled.backends.llvm.forward import BEFORE_LOOP, TABLE, Forward, make_ahead, make_forward
 from unrolled.backends.llvm.group import Course, together
@@ -154,7 +154,7 @@ class CompiledPlan:
             self._aheads[name] = make_step(make_ahead(self.plan, name))
         step, sizes = self._aheads[name], dict(zip(self.plan.axes, call.sizes, strict=True))
         all_sizes = _all_sizes(sizes, step.work.extra, step.work.axes)
-        variant = Variant(weights=_way(call, SHARE_ROWS))
+        variant = Variant(weights=_way(call, LEAST_ROWS))
         return Ahead(self.plan, self._code(name, step, call, all_sizes, variant), all_sizes, call, place, threads)
 
     def _make_backward(self, call: Call, d: Cotangents, wants: Sequence[Sequence[bool]], threads: int) -> BackwardRun:
@@ -276,7 +276,7 @@ def _shape(call: Call) -> tuple[Hashable, ...]:
         call.states[0].dtype,
         call.states[0].shape[0],
         tuple(call.sizes),
-        tuple(tensor.stride() for tensor in tensors),
+        tuple([tensor.stride() for tensor in tensors]),
         tuple(value.is_floating_point() for value in call.sequences),
         call.reverse,
         call.lengths is None,

@@ -49,6 +49,12 @@ def row_stride(value: Tensor) -> int:
     return value.stride(-2) * value.element_size()
 
 
+def address_of(words: Words) -> int:
+    """The address of an array; numpy's other way to ask for it makes an object of ctypes."""
+    address: int = words.__array_interface__["data"][0]
+    return address
+
+
 class Addressed(Protocol):
     """A tensor, or an array that says its address as tensors do."""
 
@@ -210,37 +216,35 @@ class Layout:
         packer = narrow.MatrixPacker(machine) if self.matrix else Packer(variant.double, machine, rounded)
         self._packer = packer.address()
         words = [self._words[name] for name in self.code.words]
-        self._distances = np.array([distance for distance, _ in words], dtype=np.int64)
-        self._origins = np.array([origin for _, origin in words], dtype=np.intp)
-        self._map_distances = np.array([distance for distance, _ in self._maps], dtype=np.int64)
-        self._map_origins = np.array([origin for _, origin in self._maps], dtype=np.intp)
+        # What the kernel is told, then what the packer is: of each map, how many there are, and where that stands.
+        told = [*words, *self._maps, (len(self._maps) // PACKED_WORDS, 0), (8 * len(words), 0)]
+        self._distances = np.array([distance for distance, _ in told], dtype=np.int64)
+        self._origins = np.array([origin for _, origin in told], dtype=np.intp)
+        self._named = list(self.sources)[3:]
         places = {name: index for index, name in enumerate(self.code.words)}
         self._start, self._stop = places["start"], places["stop"]
         self._lowest = places.get("kept lowest", -1)
 
     def launches(self, tensors: Mapping[str, Addressed], arena: int, rows: int) -> Launches:
         """The kernel for one call."""
-        bases = [0, arena, rows]
-        for name in list(self.sources)[3:]:
-            bases.append(tensors[name].data_ptr())
-        addresses = np.array(bases, dtype=np.int64)
-        return Launches(self, self._distances + addresses[self._origins], addresses)
+        bases = [0, arena, rows, *(tensors[name].data_ptr() for name in self._named)]
+        words = self._distances + np.array(bases, dtype=np.int64)[self._origins]
+        return Launches(self, words, arena)
 
 
 class Launches:
     """A kernel with the words of one call."""
 
-    def __init__(self, layout: Layout, words: Words, addresses: Words):
+    def __init__(self, layout: Layout, words: Words, arena: int):
         self.layout = layout
-        self.arena = int(addresses[layout.sources[ARENA]])
+        self.arena = arena
         self.words = words
-        self.place = int(words.ctypes.data)
-        self._maps = layout._map_distances + addresses[layout._map_origins]
-        self._packing = np.array([len(self._maps) // PACKED_WORDS, self._maps.ctypes.data], dtype=np.int64)
+        self.place = address_of(words)
+        words[-1] += self.place
 
     def pack(self) -> Launch:
         """The packing of the weights, which comes first."""
-        return Launch(self.layout._packer, self._packing.ctypes.data, self.layout._threads)
+        return Launch(self.layout._packer, self.place + 8 * (len(self.words) - 2), self.layout._threads)
 
     def steps(self, start: int, stop: int, threads: int, lowest: int = 0) -> Launch:
         """The steps from `start` to below `stop`; what is kept of them begins at the place `lowest`."""

@@ -63,6 +63,11 @@ class Rows:
             block[start : start + len(parts[name])] = parts[name]
         return block
 
+    @cached_property
+    def address(self) -> int:
+        """Where the block stands."""
+        return int(self.block.ctypes.data)
+
     @property
     def kept_delta(self) -> int:
         """From a row's step to its next, among those that are kept for the products after the loop."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unrolled.backends import Call, Cotangents, Gradients
 from unrolled.backends.environment import histories_of
-from unrolled.backends.llvm.arena import Arena, arena
+from unrolled.backends.llvm.arena import Arena
 from unrolled.backends.llvm.backward import Reverse
 from unrolled.backends.llvm.gradients import Sums
 from unrolled.backends.llvm.group import Course
@@ -46,6 +46,8 @@ class BackwardRun:
         layout = self.layout = Layout(code, sizes, call.states[0].dtype, rows.batch, rows.shares)
         self.leaves = Leaves(plan, layout, call, reverse.once)
         self.names = [name for name, _ in plan.program.states]
+        # A cotangent that does not come: every row reads it here.
+        self.nothing = torch.zeros(max(self.sizes.values()), dtype=layout.dtype, device="cpu")
         for name, value in self._incoming(d):
             stride = 0 if value is None else row_stride(value)
             layout.rows_of(name, "nothing" if value is None else name, stride)
@@ -91,7 +93,7 @@ class BackwardRun:
         """Run a call."""
         reverse, layout = self.reverse, self.layout
         tensors = self.leaves.tensors(call)
-        tensors["nothing"] = torch.zeros(max(self.sizes.values()), dtype=layout.dtype, device="cpu")
+        tensors["nothing"] = self.nothing
         tensors |= {name: value for name, value in self._incoming(d) if value is not None}
         tensors |= dict(zip((buffer.name for buffer in reverse.saved), saved, strict=False))
         states = dict(zip(self.kept_states, (outputs[0], *saved[len(reverse.saved) :]), strict=True))
@@ -100,11 +102,11 @@ class BackwardRun:
         tensors |= {f"anew {name}": value for name, value in zip(self.names, anew, strict=False)}
         steps = rows.longest if self.at_once else max(1, min(rows.time, CHUNK_ROWS // rows.batch))
         count = int(rows.starts[-1]) if rows.ragged else steps * rows.batch
-        with arena(layout.size + self.sums.bytes(count)) as memory:
+        with Arena(layout.size + self.sums.bytes(count)) as memory:
             found = self.sums.begin(call, states, rows, wants, memory, count)
             tensors |= found.kept_tensors()
             halves = self._begin(memory, call, d, rows)
-            launches = layout.launches(tensors, memory.address, int(rows.block.ctypes.data))
+            launches = layout.launches(tensors, memory.address, rows.address)
             yield launches.pack()
             stop = rows.longest
             while stop > 0:
@@ -137,9 +139,9 @@ class BackwardRun:
         found = []
         for name, state, final in zip(self.names, call.states, d.finals, strict=True):
             buffer = self.reverse.carried[name]
-            shape = (layout.batch, layout.width(buffer.axis))
+            width = layout.width(buffer.axis)
             for place in layout.carried[buffer.name]:
-                half = memory.tensor(place, shape, layout.dtype)[:, : state.shape[1]]
+                half = memory.tensor(place, layout.batch, state.shape[1], width, layout.dtype)
                 if final is None:
                     half.zero_()
                 else:

@@ -10,7 +10,7 @@ from torch import Tensor
 from unrolled.backends import Call, Result
 from unrolled.backends.environment import split_groups
 from unrolled.backends.llvm.ahead import Ahead
-from unrolled.backends.llvm.arena import Arena, arena, recycled
+from unrolled.backends.llvm.arena import Arena, recycled
 from unrolled.backends.llvm.forward import Forward
 from unrolled.backends.llvm.group import Course
 from unrolled.backends.llvm.layout import Layout
@@ -111,53 +111,53 @@ class ForwardRun:
         tensors = self.leaves.tensors(call) | self._tables(call) | made
         for ahead in self.aheads.values():
             tensors[ahead.source] = yield from ahead.course(call, tensors)
-        with arena(layout.size) as memory:
+        with Arena(layout.size) as memory:
             self._begin(memory, call, rows)
-            launches = layout.launches(tensors, memory.address, int(rows.block.ctypes.data))
+            launches = layout.launches(tensors, memory.address, rows.address)
             yield launches.pack()
             yield launches.steps(0, rows.longest, self.threads)
             finals = [
-                self._last(made[buffer.name], initial, rows)
-                if buffer.index is Index.STEP
-                else self._last_carried(self._halves(memory, buffer), rows)
+                self._final(memory, buffer, made.get(buffer.name), initial, rows)
                 for buffer, initial in zip(forward.states.values(), call.states, strict=True)
             ]
         outputs = [made[buffer.name] for buffer in forward.outputs]
         return Result(outputs, finals, [made[buffer.name] for buffer in forward.saved])
 
-    def _halves(self, memory: Arena, buffer: Buffer) -> tuple[Tensor, Tensor]:
-        layout, units = self.layout, self._units(buffer)
-        shape = (layout.batch, layout.width(buffer.axis))
-        even, odd = (memory.tensor(place, shape, layout.dtype)[:, :units] for place in layout.carried[buffer.name])
-        return even, odd
-
     def _begin(self, memory: Arena, call: Call, rows: Rows) -> None:
+        """Bring the initial states that are carried to where the loop reads them first."""
         for buffer, initial in zip(self.forward.states.values(), call.states, strict=True):
             if buffer.index is Index.CARRIED:
-                even, odd = self._halves(memory, buffer)
+                even, odd = self.layout.carried[buffer.name]
                 if rows.ragged:
                     initial = initial[torch.from_numpy(rows.order)]
-                    odd.copy_(initial)
-                even.copy_(initial)
+                    self._carried(memory, odd, buffer).copy_(initial)
+                self._carried(memory, even, buffer).copy_(initial)
 
-    @staticmethod
-    def _last(values: Tensor, initial: Tensor, rows: Rows) -> Tensor:
-        """The final values of a state whose values stand in a sequence."""
+    def _carried(self, memory: Arena, place: int, buffer: Buffer) -> Tensor:
+        layout = self.layout
+        return memory.tensor(place, layout.batch, self._units(buffer), layout.width(buffer.axis), layout.dtype)
+
+    def _final(self, memory: Arena, buffer: Buffer, values: Tensor | None, initial: Tensor, rows: Rows) -> Tensor:
+        """The final values of a state, whose values stand in a sequence or are carried in two buffers in turn."""
+        if values is not None:
+            return _last(values, initial, rows)
+        halves = self.layout.carried[buffer.name]
         if not rows.ragged:
-            return (values[0] if rows.reverse else values[-1]).clone()
-        order, lengths = torch.from_numpy(rows.order), torch.from_numpy(rows.lengths)
-        last = torch.from_numpy(rows.first) + (lengths - 1) * rows.delta
-        found = torch.where((lengths > 0)[:, None], values.flatten(0, 1)[last.clamp(min=0)], initial[order])
-        result = torch.empty_like(found)
-        result[order] = found
+            return self._carried(memory, halves[rows.time % 2], buffer).clone(memory_format=torch.contiguous_format)
+        even, odd = (self._carried(memory, place, buffer) for place in halves)
+        ends_odd = torch.from_numpy(rows.lengths % 2 == 1)[:, None]
+        result = torch.empty_like(even, memory_format=torch.contiguous_format)
+        result[torch.from_numpy(rows.order)] = torch.where(ends_odd, odd, even)
         return result
 
-    @staticmethod
-    def _last_carried(halves: tuple[Tensor, Tensor], rows: Rows) -> Tensor:
-        """The final values of a state that is carried in two buffers in turn."""
-        if not rows.ragged:
-            return halves[rows.time % 2].clone(memory_format=torch.contiguous_format)
-        odd = torch.from_numpy(rows.lengths % 2 == 1)[:, None]
-        result = torch.empty_like(halves[0], memory_format=torch.contiguous_format)
-        result[torch.from_numpy(rows.order)] = torch.where(odd, halves[1], halves[0])
-        return result
+
+def _last(values: Tensor, initial: Tensor, rows: Rows) -> Tensor:
+    """The final values of a state whose values stand in a sequence."""
+    if not rows.ragged:
+        return values[0 if rows.reverse else -1].clone()
+    order, lengths = torch.from_numpy(rows.order), torch.from_numpy(rows.lengths)
+    last = torch.from_numpy(rows.first) + (lengths - 1) * rows.delta
+    found = torch.where((lengths > 0)[:, None], values.flatten(0, 1)[last.clamp(min=0)], initial[order])
+    result = torch.empty_like(found)
+    result[order] = found
+    return result

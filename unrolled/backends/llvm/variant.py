@@ -10,6 +10,9 @@ from unrolled.backends.llvm.phases import Block, Pass
 from unrolled.backends.llvm.ranges import RANGED
 from unrolled.backends.llvm.tiles import most_rows
 
+# Vectors of sums that stay in the first-level cache beside what tiles read.
+SUMS_AT_ONCE = 192
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -41,6 +44,14 @@ def rows_of(block: Block, machine: Machine, weights: str = "") -> int:
         return narrow.MOST_ROWS
     most = max((len(each.accumulators) for each in block.passes), default=1)
     return most_rows(machine, most * panels_of(block))
+
+
+def rows_at_once(block: Block, machine: Machine, weights: str = "") -> int:
+    """The most rows whose sums tiles leave before the block's code goes on with them: each call of that costs time."""
+    rows, sums = rows_of(block, machine, weights), sum(len(each.accumulators) for each in block.passes)
+    if weights == narrow.MATRIX or not sums:
+        return rows
+    return rows * max(1, SUMS_AT_ONCE // (rows * sums * panels_of(block)))
 
 
 def bordered_of(each: Pass, weights: str = "") -> tuple[int, ...]:
