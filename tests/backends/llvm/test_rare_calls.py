@@ -105,7 +105,7 @@ def test_the_memory_that_is_kept_has_a_bound(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(arena, "_MOST_BYTES", 2**23)
     for size in range(20, 40):
         arena.recycled((size, 2**16), torch.float32)
-        with arena.arena(size * 2**18):
+        with arena.Arena(size * 2**18):
             pass
     gc.collect()
     assert sum(memory.numel() for _, memory, _ in arena._given) <= 2**23

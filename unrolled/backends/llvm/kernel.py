@@ -259,10 +259,11 @@ def _checked(plan: Plan, call: Call) -> Call:
         if least < 0 or most > time:
             raise ShapeError(f"lengths are from {least} to {most}; the sequences have {time} steps")
         call = replace(call, lengths=None) if least == time else call
-    valid = None if call.lengths is None else sequence.mask(call.lengths, time)
     for (name, shape), value in zip(plan.program.inputs, call.sequences, strict=True):
-        read = value if valid is None or value.is_floating_point() else value[valid]
-        if not value.is_floating_point() and read.numel():
+        if value.is_floating_point():
+            continue
+        read = value if call.lengths is None else value[sequence.mask(call.lengths, time)]
+        if read.numel():
             least, most = (int(number) for number in torch.aminmax(read))
             if least < 0 or most >= sizes[shape[0]]:
                 raise ShapeError(f"{name} holds numbers from {least} to {most}; its axis has {sizes[shape[0]]} units")

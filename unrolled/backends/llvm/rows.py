@@ -74,6 +74,24 @@ class Rows:
         return 1 if self.ragged else self.delta
 
     @cached_property
+    def positions(self) -> Words:
+        """Of each row of the caller its number here."""
+        found = np.empty_like(self.order)
+        found[self.order] = np.arange(self.batch, dtype=np.int64)
+        return found
+
+    @cached_property
+    def last(self) -> Words:
+        """Where the last step that is read of each of the caller's rows stands in (time, batch); 0 if it has none."""
+        places = self.first + (self.lengths - 1) * self.delta
+        return np.where(self.lengths > 0, places, 0)[self.positions]
+
+    @cached_property
+    def empty(self) -> Words:
+        """The caller's rows that have no step."""
+        return np.sort(self.order[self.lengths == 0])
+
+    @cached_property
     def starts(self) -> Words:
         """Where the rows begin if their valid steps stand one after the other, and the end."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.lengths)])

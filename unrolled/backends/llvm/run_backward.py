@@ -116,13 +116,11 @@ class BackwardRun:
                 found.add(start, stop)
                 stop = start
             initial: list[Tensor | None] = []
-            for half, state, want in zip(halves, call.states, wants[2], strict=True):
+            for half, want in zip(halves, wants[2], strict=True):
                 if not want:
                     initial.append(None)
                 elif rows.ragged:
-                    result = torch.empty_like(state, memory_format=torch.contiguous_format)
-                    result[torch.from_numpy(rows.order)] = half
-                    initial.append(result)
+                    initial.append(half[torch.from_numpy(rows.positions)])
                 else:
                     initial.append(half.clone(memory_format=torch.contiguous_format))
             return Gradients(

@@ -128,8 +128,8 @@ class ForwardRun:
         for buffer, initial in zip(self.forward.states.values(), call.states, strict=True):
             if buffer.index is Index.CARRIED:
                 even, odd = self.layout.carried[buffer.name]
-                if rows.ragged:
-                    initial = initial[torch.from_numpy(rows.order)]
+                if rows.ragged:  # a row may end before it has a step
+                    initial = initial.index_select(0, torch.from_numpy(rows.order))
                     self._carried(memory, odd, buffer).copy_(initial)
                 self._carried(memory, even, buffer).copy_(initial)
 
@@ -145,19 +145,17 @@ class ForwardRun:
         if not rows.ragged:
             return self._carried(memory, halves[rows.time % 2], buffer).clone(memory_format=torch.contiguous_format)
         even, odd = (self._carried(memory, place, buffer) for place in halves)
-        ends_odd = torch.from_numpy(rows.lengths % 2 == 1)[:, None]
-        result = torch.empty_like(even, memory_format=torch.contiguous_format)
-        result[torch.from_numpy(rows.order)] = torch.where(ends_odd, odd, even)
-        return result
+        ends_odd = torch.from_numpy((rows.lengths % 2 == 1)[rows.positions])[:, None]
+        positions = torch.from_numpy(rows.positions)
+        return torch.where(ends_odd, odd.index_select(0, positions), even.index_select(0, positions))
 
 
 def _last(values: Tensor, initial: Tensor, rows: Rows) -> Tensor:
     """The final values of a state whose values stand in a sequence."""
     if not rows.ragged:
         return values[0 if rows.reverse else -1].clone()
-    order, lengths = torch.from_numpy(rows.order), torch.from_numpy(rows.lengths)
-    last = torch.from_numpy(rows.first) + (lengths - 1) * rows.delta
-    found = torch.where((lengths > 0)[:, None], values.flatten(0, 1)[last.clamp(min=0)], initial[order])
-    result = torch.empty_like(found)
-    result[order] = found
-    return result
+    found = values.flatten(0, 1).index_select(0, torch.from_numpy(rows.last))
+    if len(rows.empty):
+        empty = torch.from_numpy(rows.empty)
+        found[empty] = initial[empty]
+    return found
