@@ -5,6 +5,7 @@ many steps. The same bits come out for any number of threads, which torch's prod
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from torch import Tensor
@@ -39,10 +40,7 @@ class Ahead:
         self.leaves = Leaves(plan, layout, call, ())
         self.products: Sequence[Buffer] = [buffer for _, buffer in code.step.work.stores]
         self.width = sum(sizes[buffer.axis] for buffer in self.products)
-        column = 0
-        for buffer in self.products:
-            layout.rows_of(buffer.name, self.source, self.width * layout.item, column * layout.item)
-            column += sizes[buffer.axis]
+        self.set_words(layout)
         layout.rows_of(f"input {self.name}", f"input {self.name}", row_stride(call.sequences[place]))
         layout.number("delta", self.batch)
         layout.number("members", 1)
@@ -58,7 +56,7 @@ class Ahead:
         return f"products {self.name}"
 
     def set_words(self, layout: Layout) -> None:
-        """Tell the loop where the products stand."""
+        """Tell a kernel where the products stand."""
         column = 0
         for buffer in self.products:
             layout.rows_of(buffer.name, self.source, self.width * layout.item, column * layout.item)
@@ -77,9 +75,10 @@ class Ahead:
         return made
 
 
+@lru_cache(maxsize=64)
 def _rows(count: int, batch: int, shares: int) -> Rows:
-    """So many rows as steps of a batch; the first ones have a step more than the rest, if it does not divide them."""
-    order = np.arange(batch, dtype=np.int64)
+    """So many rows as steps of a batch, dealt to the shares in turn; the last step may have fewer of them."""
+    order = np.arange(batch, dtype=np.int64).reshape(-1, shares).T.flatten()
     lengths = np.maximum(0, (count - 1 - order) // batch + 1)
     bounds = np.arange(shares + 1, dtype=np.int64) * (batch // shares)
     return Rows(-(-count // batch), batch, False, order, lengths, bounds, ragged=True)
