@@ -16,6 +16,7 @@ from unrolled.backends.llvm import arena, machine
 from unrolled.errors import ShapeError
 from unrolled.ir.plan import make_plan
 from unrolled.ir.program import RECURRENT_MASK, bind, with_recurrent_mask
+from unrolled.language import parse
 from unrolled.layers import Recurrent
 from unrolled.scan import scan
 
@@ -118,3 +119,22 @@ def test_the_memory_of_a_large_output_serves_the_next_call() -> None:
         first = layer(x)[0].data_ptr()
         places = {layer(x)[0].data_ptr() for _ in range(3)}
     assert places == {first}
+
+
+@pytest.mark.parametrize("structure", ["diagonal()", "low_rank(2)", "block_diagonal(3)"])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_maps_of_inputs_may_have_structures(structure: str, batch: int) -> None:
+    cell = parse(f"""
+@cell(structure={{"W.h": {structure}, "V.h": {structure}}})
+def structured(x, h, z: Input["hidden"]):
+    h = tanh(W.h @ x + V.h @ z + U.h @ h + b.h)
+    return h
+""")
+    layers = [Recurrent(cell, 6, 6, dtype=torch.float64, backend=backend) for backend in ("llvm", "reference")]
+    layers[1].load_state_dict(layers[0].state_dict())
+    x, z = (torch.randn(7, batch, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    found = []
+    for layer in layers:
+        y, _ = layer(x, z=z)
+        found.append([y, *torch.autograd.grad(y.square().sum(), [x, z, *layer.parameters()])])
+    assert_close(*found)

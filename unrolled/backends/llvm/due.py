@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from unrolled.ir.graph import Graph, Node, again, copy_into, reachable, users
+from unrolled.ir.ops import OPERATIONS
 from unrolled.ir.plan import Plan
 
 Periods = tuple[int, ...]
@@ -27,6 +28,8 @@ def chosen_by(
         for user in used.get(node, ()):
             if user.op == "where" and user.args[0].op == "tick" and user.args[2] is not node:
                 found.add(user.args[0]["periods"])
+            elif OPERATIONS[user.op].kind != "elementwise":
+                return None  # it brings units together, of which others may be due
             elif user not in seen:
                 seen.add(user)
                 stack.append(user)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from unrolled.backends.llvm.due import saved_when_due
 from unrolled.backends.llvm.work import Buffer, Index, Work, plainer, unified_axes
-from unrolled.ir.graph import Node
+from unrolled.ir.graph import Node, reachable
 from unrolled.ir.plan import Plan
 
 # How the products with an input are computed: in the loop, all before it, or by a table's rows.
@@ -86,7 +86,7 @@ def make_forward(
         else:
             states[name] = Buffer(f"state {name}", axis, Index.CARRIED)
         work.stores.append((image[result], states[name]))
-    for node in image.values():
+    for node in reachable(list(image.values())):
         axis = work.axis(node.shape)
         if node.op == "state":
             name = node["name"]
@@ -124,7 +124,7 @@ def make_ahead(plan: Plan, name: str) -> Work:
     extra: dict[str, int] = {}
     image = plainer(products, extra, (), resets=False)
     work = Work(given={}, stores=[], axes=unified_axes(list(image.values())), extra=extra)
-    for node in image.values():
+    for node in reachable(list(image.values())):
         if node.op == "sequence":
             work.given[node] = Buffer(f"input {name}", work.axis(node.shape), Index.STEP)
         elif node.op == "parameter" and len(node.shape) < 2:

@@ -155,7 +155,9 @@ class CompiledPlan:
         step, sizes = self._aheads[name], dict(zip(self.plan.axes, call.sizes, strict=True))
         all_sizes = _all_sizes(sizes, step.work.extra, step.work.axes)
         variant = Variant(weights=_way(call, LEAST_ROWS))
-        return Ahead(self.plan, self._code(name, step, call, all_sizes, variant), all_sizes, call, place, threads)
+        return Ahead(
+            self.plan, self._code(("ahead", name), step, call, all_sizes, variant), all_sizes, call, place, threads
+        )
 
     def _make_backward(self, call: Call, d: Cotangents, wants: Sequence[Sequence[bool]], threads: int) -> BackwardRun:
         program, sizes = self.plan.program, dict(zip(self.plan.axes, call.sizes, strict=True))

@@ -100,7 +100,8 @@ class Layout:
     def _set(self, name: str, word: tuple[int, int]) -> None:
         known = self._words.get(name, word)
         # What the layout has put in its own memory may be laid elsewhere.
-        assert known == word or known[1] == self.sources[ARENA], f"two meanings of the word {name!r}"
+        if known != word and known[1] != self.sources[ARENA]:
+            raise AssertionError(f"two meanings of the word {name!r}")
         self._words[name] = word
 
     def source(self, name: str) -> int:
