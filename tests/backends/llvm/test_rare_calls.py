@@ -138,3 +138,16 @@ def structured(x, h, z: Input["hidden"]):
         y, _ = layer(x, z=z)
         found.append([y, *torch.autograd.grad(y.square().sum(), [x, z, *layer.parameters()])])
     assert_close(*found)
+
+
+@pytest.mark.parametrize("one_hot", [False, True])
+@pytest.mark.parametrize("batch", [1, 5])
+def test_an_input_that_nothing_reads_is_no_hindrance(one_hot: bool, batch: int) -> None:
+    head, body = "@cell\ndef deaf(x, h, z: Input['hidden']):", "q = W.q @ x\n    q = z\n    h = tanh(U.h @ h + q)"
+    cell = parse(f"{head}\n    {body}\n    return h\n")
+    x = torch.randint(6, (7, batch)) if one_hot else torch.randn(7, batch, 6)
+    z = torch.randn(7, batch, 6)
+    layer = Recurrent(cell, 6, 6, backend="llvm")
+    expected = Recurrent(cell, 6, 6, backend="reference")
+    expected.load_state_dict(layer.state_dict())
+    assert_close([layer(x, z=z)[0]], [expected(x, z=z)[0]], 1e-6)

@@ -142,7 +142,7 @@ class CompiledPlan:
         aheads = {
             name: self._make_ahead(place, call, threads)
             for place, (name, _) in enumerate(self.plan.program.inputs)
-            if modes.get(name) == BEFORE_LOOP
+            if modes.get(name) == BEFORE_LOOP and forward.outside[name]
         }
         return ForwardRun(
             self.plan, forward, code, aheads, all_sizes, schedule, call, rows, _counts(rows), splits_of(batch)

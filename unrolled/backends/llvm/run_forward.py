@@ -81,7 +81,7 @@ class ForwardRun:
         return {
             f"products {name}": self._table([node.args[0] for node in products], call)
             for name, products in self.forward.outside.items()
-            if name not in self.aheads
+            if products and name not in self.aheads
         }
 
     def _table(self, matrices: Sequence[Node], call: Call) -> Tensor:
