@@ -121,22 +121,25 @@ def test_the_memory_of_a_large_output_serves_the_next_call() -> None:
     assert places == {first}
 
 
-@pytest.mark.parametrize("structure", ["diagonal()", "low_rank(2)", "block_diagonal(3)"])
+@pytest.mark.parametrize("structure", ["diagonal()", "low_rank(2)", "block_diagonal(3)", "block_triangular((1, 2))"])
+@pytest.mark.parametrize("one_hot", [False, True])
 @pytest.mark.parametrize("batch", [1, 5])
-def test_maps_of_inputs_may_have_structures(structure: str, batch: int) -> None:
+def test_maps_of_inputs_may_have_structures_beside_dense_ones(structure: str, one_hot: bool, batch: int) -> None:
     cell = parse(f"""
 @cell(structure={{"W.h": {structure}, "V.h": {structure}}})
 def structured(x, h, z: Input["hidden"]):
-    h = tanh(W.h @ x + V.h @ z + U.h @ h + b.h)
+    h = tanh(W.h @ x + V.h @ z + U.h @ h + b.h) * sigmoid(W.g @ x)
     return h
 """)
     layers = [Recurrent(cell, 6, 6, dtype=torch.float64, backend=backend) for backend in ("llvm", "reference")]
     layers[1].load_state_dict(layers[0].state_dict())
     x, z = (torch.randn(7, batch, 6, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    given = torch.randint(6, (7, batch)) if one_hot else x
     found = []
     for layer in layers:
-        y, _ = layer(x, z=z)
-        found.append([y, *torch.autograd.grad(y.square().sum(), [x, z, *layer.parameters()])])
+        y, _ = layer(given, z=z)
+        moving = [z, *layer.parameters()] if one_hot else [x, z, *layer.parameters()]
+        found.append([y, *torch.autograd.grad(y.square().sum(), moving)])
     assert_close(*found)
 
 
