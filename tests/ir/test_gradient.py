@@ -157,23 +157,25 @@ NAMESPACE = {
     "inverse_deviation": numeric.inverse_deviation,
     "transpose": np.transpose,
     "sum": np.sum,
+    "mean": np.mean,
     "raw": lambda x, axis="hidden": x,
 }
 
 
 def _as_python(line: str) -> str:
-    """A printed equation with symbols as look-ups: d_W.f becomes d['W.f'], U.h[0] becomes symbol['U.h[0]']."""
-    line = re.sub(r"\bd_([WUVbps]\.\w+(?:\[\d+\])*)", r"d['\1']", line)
+    """A printed equation with symbols as look-ups: d_W.f becomes gradient['W.f'], U.h[0] becomes symbol['U.h[0]']."""
+    line = re.sub(r"\bd_([WUVbps]\.\w+(?:\[\d+\])*)", r"gradient['\1']", line)
     line = re.sub(r"(?<!')\b([WUVbps])\.(\w+(?:\[\d+\])*)", r"symbol['\1.\2']", line)
-    line = re.sub(r"size\((\w+)\)", r"size['\1']", line)
+    line = re.sub(r"size\(('\w+')\)", r"size[\1]", line)
     return re.sub(r"tick\((\(.*?\))\)", r"tick[\1]", line).replace(" += ", " = ")
 
 
 def _printed_gradients(cell: Any, leaves: dict[str, Any], seeds: dict[str, Any]) -> dict[str, Any]:
     """What the printed gradient computes, its lines run one after the other."""
     program = cell.program
-    names: dict[str, Any] = {**NAMESPACE, "symbol": {}, "d": {}, "tick": {}}
-    names["size"] = numeric.sizes_of(program)
+    names: dict[str, Any] = {**NAMESPACE, "symbol": {}, "gradient": {}, "tick": {}}
+    names["size"] = sizes = numeric.sizes_of(program)
+    names["spread"] = lambda number, axis: np.full(sizes[axis], number)
     for key, value in leaves.items():
         kind, _, name = key.partition(" ")
         if not name:
@@ -215,7 +217,7 @@ def test_the_printed_gradient_computes_the_gradient(cell):
             return sum(_weighted(state, seed) for state, seed in zip(states, seeds.values(), strict=True))
 
         expected = numeric.finite_difference(loss, value)
-        got = names["d"][key] if not name else names[f"d_{name}_before" if kind == "state" else f"d_{name}"]
+        got = names["gradient"][key] if not name else names[f"d_{name}_before" if kind == "state" else f"d_{name}"]
         np.testing.assert_allclose(got, expected, atol=2e-8, rtol=1e-5, err_msg=key)
 
 

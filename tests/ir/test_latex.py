@@ -44,6 +44,13 @@ def test_the_lstm_in_the_lecture_s_letters():
     ]
 
 
+def test_a_mean_and_a_power_of_ten_are_written_as_such():
+    assert _right("mean(c) + 1e-5") == r"\mathrm{mean}(c_{t-1}) + 10^{-5}"
+    assert (
+        _right("2.5e-7 * sum(h) / size()") == r"\frac{2.5 \cdot 10^{-7}\, \mathbf{1}^\top h_{t-1}}{n_{\mathrm{hidden}}}"
+    )
+
+
 def test_cho_s_gru_in_both_notations():
     assert _lines(get("gru-cho"))[2:] == [
         r"g_{t} &= \tanh(W_{g}\, x_{t} + U_{g}\, \left(r_{t} \odot h_{t-1}\right) + b_{g})",
@@ -91,7 +98,7 @@ def test_the_lecture_s_first_gru_in_its_own_letters():
         ("where(h > c, h, c) * h", None),
         ("tick((1, 2)) * h", r"\mathbb{1}[t \bmod (1, 2) = 0] \odot h_{t-1}"),
         ("minimum(h, c + 1)", r"\min(h_{t-1}, c_{t-1} + 1)"),
-        ("layer_norm(h)", r"\operatorname{LN}(h_{t-1})"),
+        ("layer_norm(h)", r"\mathrm{LN}(h_{t-1})"),
     ],
 )
 def test_brackets_stand_where_precedence_needs_them_and_nowhere_else(written, typeset):

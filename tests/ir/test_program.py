@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
-from tests.ir.hard_cells import HARD_CELLS, clockwork, mut1, projected_lstm
-from tests.ir.numeric import random_leaves, results_of
+from tests.ir.hard_cells import HARD_CELLS, clockwork
 from unrolled.cells import all_cells, get
 from unrolled.errors import CellError, ShapeError
-from unrolled.ir.program import RECURRENT_MASK, bind, loads, verify_program, with_recurrent_mask, without_biases
+from unrolled.ir.program import bind, loads, verify_program
 from unrolled.language import parse
 
 CELLS = [*all_cells().values(), *HARD_CELLS]
@@ -81,8 +79,8 @@ def test_the_verifier_compares_the_axes_of_the_next_states():
 
 
 def test_raw_stays_itself_where_the_sizes_agree_and_becomes_a_map_where_not():
-    same = bind(mut1.program, {"input": 5, "hidden": 5})
-    other = bind(mut1.program, {"input": 4, "hidden": 5})
+    same = bind(get("mut1").program, {"input": 5, "hidden": 5})
+    other = bind(get("mut1").program, {"input": 4, "hidden": 5})
     assert "W.raw" not in {node.symbol for node in same.parameters}
     assert "W.raw" in {node.symbol for node in other.parameters}
     assert not any(node.op == "raw" for node in other.nodes)
@@ -123,57 +121,6 @@ def test_raw_stays_itself_where_the_sizes_agree_and_becomes_a_map_where_not():
 def test_binding_refuses_sizes_that_do_not_fit(text, sizes, message):
     with pytest.raises(ShapeError, match=message):
         bind(parse(text).program, sizes)
-
-
-def test_without_biases_no_bias_is_left_and_the_rest_is_the_same():
-    program = get("gru").program
-    bare = without_biases(program)
-    assert not any(node["family"] == "b" for node in bare.parameters)
-    leaves = random_leaves(program)
-    zero = {key: np.zeros_like(value) if key.startswith("b.") else value for key, value in leaves.items()}
-    for got, expected in zip(results_of(bare, zero), results_of(program, zero), strict=True):
-        np.testing.assert_allclose(got, expected)
-
-
-def test_without_biases_a_bias_beside_a_product_is_zero_too():
-    program = parse("@cell\ndef m(x, h):\n    h = tanh(W.h @ x) * b.g + h\n    return h").program
-    bare = without_biases(program)
-    leaves = random_leaves(program)
-    np.testing.assert_allclose(results_of(bare, leaves)[0], leaves["state h"])
-
-
-def test_without_biases_forgets_how_biases_begin():
-    assert get("lstm").program.init == {"b.f": 1.0}
-    assert without_biases(get("lstm").program).init == {}
-
-
-def test_the_recurrent_mask_reaches_maps_of_states_and_no_element_wise_use():
-    program = get("gru").program
-    masked = with_recurrent_mask(program)
-    assert masked.rows == ((RECURRENT_MASK, ("hidden",)),)
-    leaves = random_leaves(program)
-    mask = np.array([0.0, 2.0, 1.0, 0.0, 1.0, 2.0])
-    (got,) = results_of(masked, {**leaves, f"row {RECURRENT_MASK}": mask})
-    scaled = {key: value * mask if key.startswith("U.") else value for key, value in leaves.items()}
-    np.testing.assert_allclose(got, results_of(program, scaled)[0])
-
-
-def test_the_recurrent_mask_of_ones_changes_nothing():
-    for cell in (get("lstm"), projected_lstm):
-        masked = with_recurrent_mask(cell.program)
-        leaves = random_leaves(masked)
-        leaves[f"row {RECURRENT_MASK}"] = np.ones_like(leaves[f"row {RECURRENT_MASK}"])
-        for got, expected in zip(results_of(masked, leaves), results_of(cell.program, leaves), strict=True):
-            np.testing.assert_allclose(got, expected)
-
-
-def test_the_recurrent_mask_leaves_maps_of_further_inputs_alone():
-    program = parse(
-        "@cell\ndef m(x, h, below: Input['hidden']):\n    h = tanh(W.h @ x + V.h @ below + U.h @ h)\n    return h"
-    ).program
-    leaves = random_leaves(program) | {f"row {RECURRENT_MASK}": np.zeros(6)}
-    (got,) = results_of(with_recurrent_mask(program), leaves)
-    np.testing.assert_allclose(got, results_of(program, leaves | {"U.h": np.zeros((6, 6))})[0])
 
 
 def test_only_a_cell_with_tick_reads_the_clock():

@@ -11,7 +11,7 @@ from unrolled.cells import all_cells
 from unrolled.ir.graph import Graph, verify
 from unrolled.ir.regroup import regroup_into
 from unrolled.ir.show import Scope, expression
-from unrolled.ir.simplify import FOLD, constant_of, simplest
+from unrolled.ir.simplify import FOLD, constant_of, filled, simplest
 from unrolled.language import parse
 
 
@@ -69,6 +69,17 @@ def test_a_number_is_not_taken_for_a_vector():
     negated = graph.add("neg", k)
     assert simplest(graph, graph.add("mul", negated, h), (negated, h)).shape == ("hidden",)
     assert simplest(graph, graph.add("add", h, negated), (h, negated)).shape == ("hidden",)
+
+
+def test_a_number_at_every_unit_is_a_number_and_keeps_its_axis():
+    graph = Graph()
+    h = graph.leaf("state", "h", ("hidden",))
+    one, zero = filled(graph, 1.0, ("hidden",)), filled(graph, 0.0, ("hidden",))
+    assert simplest(graph, graph.add("mul", one, h), (one, h)) is h
+    assert simplest(graph, graph.add("add", h, zero), (h, zero)) is h
+    assert simplest(graph, graph.add("sub", one, one), (one, one)) is zero
+    k = graph.leaf("scalar", "k", ())
+    assert simplest(graph, graph.add("div", k, one), (k, one)).shape == ("hidden",)
 
 
 @pytest.mark.parametrize("op", sorted(FOLD))

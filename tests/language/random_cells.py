@@ -13,7 +13,8 @@ OVER_UNITS = ("layer_norm", "softmax", "cumsum", "cumax")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 STRUCTURES = ("diagonal()", "antisymmetric()", "low_rank(2)", "block_diagonal(2)", "block_triangular((1, 2, 4))")
 NAMES = ("a", "q", "r", "v")
-NUMBERS = ("0", "1", "2", "0.5", "-1", "-0.25", "1e-3", "3.25")
+NUMBERS = ("0", "1", "2", "0.5", "-1", "-0.25", "1e-3", "3.25", "1 / size()")
+TO_A_NUMBER = ("mean", "sum")
 
 
 class _Writer:
@@ -74,7 +75,7 @@ class _Writer:
         """An expression over the units."""
         if depth <= 0:
             return self.choose(self.vectors)
-        kind = self.draw(st.integers(0, 17))
+        kind = self.draw(st.integers(0, 18))
         if kind == 0:
             symbol = self.symbol("W")
             if self.draw(st.integers(0, 3)) == 0:
@@ -114,6 +115,8 @@ class _Writer:
             return f"tick((1, 2, 3)) * ({self.inner(depth)})"
         if kind == 16:
             return self.chunked(depth) if self.chunk else "raw(x)"
+        if kind == 17:
+            return f"({self.inner(depth)}) - tanh({self.choose(TO_A_NUMBER)}({self.inner(depth)}))"
         return f"({self.inner(depth)}) - ({self.inner(depth)})"
 
     def text(self) -> str:

@@ -25,6 +25,7 @@ from unrolled.language import (
     repeat,
     s,
     sigmoid,
+    size,
     softmax,
     tanh,
     tick,
@@ -154,6 +155,7 @@ CASES = {
         "there is no axis 'hiden'; the cell has hidden, input",
     ),
     "raw to an axis that is not there": Case("g = raw(x, 'q')", "raw(x, 'q')", ShapeError, "there is no axis 'q'"),
+    "a size that is not there": Case("g = h / size('q')", "size('q')", ShapeError, "size: there is no axis 'q'"),
     "periods": Case("g = h * tick((0, 1))", "tick((0, 1))", CellError, "tick takes a tuple of periods"),
     "an endless number": Case("g = h * 1e999", "h * 1e999", CellError, "a constant is a finite number"),
     "an epsilon": Case(
@@ -193,7 +195,7 @@ CASES = {
 NAMESPACE = {
     **{"cell": cell, "U": U, "V": V, "W": W, "b": b, "p": p, "s": s, "State": State, "Input": Input},
     **{"tanh": tanh, "sigmoid": sigmoid, "softmax": softmax, "repeat": repeat, "raw": raw, "layer_norm": layer_norm},
-    **{"tick": tick, "math": math, "np": np, "torch": torch},
+    **{"size": size, "tick": tick, "math": math, "np": np, "torch": torch},
 }
 
 

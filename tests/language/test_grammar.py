@@ -101,6 +101,9 @@ def test_the_text_of_the_lstm_is_the_file_s():
         "h = U.a @ (h * x_) + U.c @ h * h",
         "h = layer_norm(h, epsilon=0.001) + layer_norm(x_)",
         "h = tick((1, 2)) * h + x_",
+        "h = h / sqrt(mean(x_ * x_)) - mean(h + x_)",
+        "h = h * sum(h) / size('input') + x_",
+        "h = sum(h) / size('input') * x_ + size('hidden') * h",
         "h = s.a * (p.b * (b.c * h)) + x_",
     ],
 )
@@ -348,6 +351,12 @@ def test_a_state_may_be_called_like_a_family_of_symbols():
 def test_composite_names_are_printed_as_what_they_are_made_of():
     made = parse(_text("h = hard_sigmoid(h) + silu(W.h @ x) + cumax(h)\nreturn h"))
     assert "cumsum(softmax(h))" in made.text
+    assert parse(made.text) == made
+
+
+def test_a_mean_is_its_sum_by_name_where_the_sum_has_one():
+    made = parse(_text("a = sum(h)\nq = mean(h)\nh = W.h @ x + a + q\nreturn h"))
+    assert _body(made)[:2] == ["a = sum(h)", "q = a / size('hidden')"]
     assert parse(made.text) == made
 
 

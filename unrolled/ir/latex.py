@@ -7,7 +7,7 @@ from collections.abc import Callable
 from unrolled.errors import UsageError, did_you_mean
 from unrolled.ir.graph import Node
 from unrolled.ir.program import Program
-from unrolled.ir.show import number
+from unrolled.ir.show import averaged, number
 
 # Operation -> how it is written, given its arguments' text. {0} is put in brackets where it is compound.
 ROWS: dict[str, str] = {
@@ -22,24 +22,24 @@ ROWS: dict[str, str] = {
     "less_equal": r"[{0} \le {1}]",
     "equal": r"[{0} = {1}]",
     "where": r"\begin{{cases}} {1} & \text{{if }} {0} \\ {2} & \text{{otherwise}} \end{{cases}}",
-    "relu": r"\operatorname{{relu}}({0})",
+    "relu": r"\mathrm{{relu}}({0})",
     "abs": r"\lvert {0} \rvert",
-    "sign": r"\operatorname{{sign}}({0})",
+    "sign": r"\mathrm{{sign}}({0})",
     "sigmoid": r"\sigma({0})",
     "tanh": r"\tanh({0})",
     "exp": r"\exp({0})",
     "log": r"\log({0})",
     "sqrt": r"\sqrt{{{0}}}",
-    "softplus": r"\operatorname{{softplus}}({0})",
-    "layer_norm": r"\operatorname{{LN}}({0})",
-    "inverse_deviation": r"\operatorname{{sd}}({0})^{{-1}}",
-    "softmax": r"\operatorname{{softmax}}({0})",
-    "cumsum": r"\operatorname{{cumsum}}({0})",
-    "cumsum_reversed": r"\operatorname{{cumsum}}^\top({0})",
+    "softplus": r"\mathrm{{softplus}}({0})",
+    "layer_norm": r"\mathrm{{LN}}({0})",
+    "inverse_deviation": r"\mathrm{{sd}}({0})^{{-1}}",
+    "softmax": r"\mathrm{{softmax}}({0})",
+    "cumsum": r"\mathrm{{cumsum}}({0})",
+    "cumsum_reversed": r"\mathrm{{cumsum}}^\top({0})",
     "sum": r"\mathbf{{1}}^\top {0}",
     "spread": r"{0}\,\mathbf{{1}}",
-    "repeat": r"\operatorname{{repeat}}({0})",
-    "fold": r"\operatorname{{repeat}}^\top({0})",
+    "repeat": r"\mathrm{{repeat}}({0})",
+    "fold": r"\mathrm{{repeat}}^\top({0})",
     "raw": "{0}",
     "product": r"{0}\, {1}",
     "transposed_product": r"{0}^\top {1}",
@@ -61,7 +61,7 @@ _NEEDS = {
     "sum": (4,),
     "spread": (4,),
 }
-_GREEK = {
+GREEK = {
     "alpha",
     "beta",
     "gamma",
@@ -185,7 +185,7 @@ class _Typesetter:
         if node.op in ("scalar", "row"):
             return _word(node["name"]), 5
         if node.op == "constant":
-            return number(node["value"]), 5 if node["value"] >= 0 else 1
+            return _number(node["value"]), 5 if node["value"] >= 0 else 1
         if node.op == "parameter":
             name, _, index = node["name"].partition("[")
             subscript = self.letters.subscript(name) + (f",{index[:-1].replace('][', ',')}" if index else "")
@@ -196,6 +196,9 @@ class _Typesetter:
             return rf"n_{{\mathrm{{{node['axis']}}}}}", 5
         if node.op == "raw":
             return self._text(node.args[0])
+        vector = averaged(node)
+        if vector is not None:
+            return rf"\mathrm{{mean}}({self.text(vector)})", 5
         needs = _NEEDS.get(node.op, (0,) * len(node.args))
         if node.op == "add" and _begins_with_minus(node.args[1]):
             needs = (1, 2)
@@ -209,6 +212,12 @@ class _Typesetter:
         return row.format(*parts), _STRENGTH.get(node.op, 5)
 
 
+def _number(value: float) -> str:
+    """A constant, a power of ten as such."""
+    mantissa, _, exponent = number(value).partition("e")
+    return rf"{mantissa} \cdot 10^{{{int(exponent)}}}".removeprefix(r"1 \cdot ") if exponent else mantissa
+
+
 def _begins_with_minus(node: Node) -> bool:
     return node.op == "neg" or (node.op == "constant" and node["value"] < 0)
 
@@ -218,7 +227,7 @@ def _periods(periods: tuple[int, ...]) -> str:
 
 
 def _word(name: str) -> str:
-    if name in _GREEK:
+    if name in GREEK:
         return "\\" + name
     base, _, rest = name.partition("_")
     word = base if len(base) == 1 else rf"\mathrm{{{base}}}"

@@ -123,7 +123,7 @@ _ROWS = (
     Operation("softmax", 1, "units", _vector, cheap=False),
     Operation("cumsum", 1, "units", _vector, cheap=False),
     Operation("cumsum_reversed", 1, "units", _vector, cheap=False, internal=True),
-    Operation("sum", 1, "units", _to_number, cheap=False, internal=True),
+    Operation("sum", 1, "units", _to_number, cheap=False),
     Operation("spread", 1, "elementwise", _spread, internal=True),
     # `repeat` writes each unit of a short axis several times, `fold` sums them up again: neither looks across units
     # in a way that must wait, but their neighbours are not element-wise, so they end a stage as reductions do.

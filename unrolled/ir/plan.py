@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 
 from unrolled.ir.backward import Backward, backward_of, timed_nodes
@@ -18,8 +18,9 @@ from unrolled.ir.graph import Graph, Node, copy_into, reachable
 from unrolled.ir.ops import OPERATIONS, Shape
 from unrolled.ir.program import Program, loads
 from unrolled.ir.regroup import regroup_into
-from unrolled.ir.simplify import simplest
+from unrolled.ir.simplify import filled, simplest
 from unrolled.ir.structure import DENSE, Structure
+from unrolled.ir.transforms import clamped
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,10 @@ class Plan:
     hoisted_products   the products among them
     prelude      nodes element-wise in old states: written with the states, no stage of their own
     stages       the steps of one time step, each waiting for the one before
-    linear       the states, if the recurrence is linear and element-wise in them: no recurrent product is left
+    linear       state -> what multiplies it, if the recurrence is linear and element-wise in the states that are read:
+                 a node of no state; no recurrent product is left
     names        what the author called the values of the step
+    clamp        values of the step that are held at numbers; the symbols that they read are stored all the same
     axes         the names of all axes; a call gives their sizes in this order
     """
 
@@ -91,9 +94,10 @@ class Plan:
     hoisted_products: tuple[Product, ...]
     prelude: tuple[Node, ...]
     stages: tuple[Stage, ...]
-    linear: tuple[str, ...]
+    linear: Mapping[str, Node]
     names: Mapping[Node, str]
     axes: tuple[str, ...]
+    clamp: Mapping[str, float] = field(default_factory=dict)
 
     @cached_property
     def backward(self) -> Backward:
@@ -104,7 +108,8 @@ class Plan:
     @cached_property
     def key(self) -> str:
         """The plan as text, from which `plan_of_key` makes it again: equal plans have equal keys."""
-        return json.dumps([self.origin.dumps(), self.taps])
+        held = [dict(self.clamp)] if self.clamp else []
+        return json.dumps([self.origin.dumps(), self.taps, *held], sort_keys=True)
 
     @property
     def step_nodes(self) -> tuple[Node, ...]:
@@ -121,24 +126,25 @@ class Plan:
 @cache
 def plan_of_key(key: str) -> Plan:
     """The plan that has this key."""
-    program, taps = json.loads(key)
-    return make_plan(loads(program), tuple(taps))
+    program, taps, *held = json.loads(key)
+    return make_plan(loads(program), tuple(taps), *held)
 
 
-def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
-    """The plan of a bound program that hands out `taps` beside its output.
+def make_plan(program: Program, taps: tuple[str, ...] = (), clamp: Mapping[str, float] | None = None) -> Plan:
+    """The plan of a bound program that hands out `taps` beside its output, with the values in `clamp` held at numbers.
 
-    Raises   CellError when the program has no value of a tap's name
+    Raises   CellError when the program has no value of a tap's name, or none that can be held
     """
-    taps = tuple(dict.fromkeys(taps))
-    equations = tuple((name, program.tap(name)) for name in taps)
-    program = _stripped(program)
-    tapped = replace(program, equations=equations)
-    simple = copy_into(Graph(), program.nodes, _prepared)
+    taps, clamp = tuple(dict.fromkeys(taps)), dict(clamp or {})
+    origin = _stripped(program)
+    held = clamped(program, clamp) if clamp else program
+    tapped = replace(_stripped(held), equations=tuple((name, held.tap(name)) for name in taps))
+    simple = copy_into(Graph(), held.nodes, _prepared)
     tapped = tapped.mapped(simple)
     stateful = _stateful(tapped, _delays(tapped))
     early = set(tapped.nodes) - stateful
-    grouped = regroup_into(Graph(), [*(node for _, node in tapped.equations), *tapped.results], early.__contains__)
+    graph = Graph()
+    grouped = regroup_into(graph, [*(node for _, node in tapped.equations), *tapped.results], early.__contains__)
     tapped = tapped.mapped(grouped)
     delays = _delays(tapped)
     stateful = _stateful(tapped, delays)
@@ -150,19 +156,20 @@ def make_plan(program: Program, taps: tuple[str, ...] = ()) -> Plan:
     levels = _levels(step)
     last = max([1, *levels.values()])
     return Plan(
-        origin=program,
+        origin=origin,
         program=tapped,
         taps=taps,
-        groups=groups_of(program),
+        groups=groups_of(origin),
         delays=delays,
         once=tuple(node for node in inner if node not in stateful and node not in timed),
         hoisted=tuple(hoisted),
         hoisted_products=_products(hoisted),
         prelude=tuple(node for node in step if levels[node] == 0),
         stages=tuple(_stage([node for node in step if levels[node] == level]) for level in range(1, last + 1)),
-        linear=_linear(tapped, stateful, delays),
-        axes=_axes(program),
-        names=_names(program, {node: grouped[image] for node, image in simple.items() if image in grouped}),
+        linear=_linear(graph, tapped, stateful, delays),
+        axes=_axes(origin),
+        names=_names(held, {node: grouped[image] for node, image in simple.items() if image in grouped}),
+        clamp=clamp,
     )
 
 
@@ -271,21 +278,29 @@ def _stage(nodes: list[Node]) -> Stage:
     )
 
 
-def _linear(program: Program, stateful: set[Node], delays: tuple[str, ...]) -> tuple[str, ...]:
-    """The states that are read, if each is multiplied and added to by what depends on no state."""
-    read = {node["name"] for node in program.nodes if node.op == "state"} - set(delays)
+# Constant in what they read but for jumps, which no slope shows; so is `where` in its condition.
+_JUMPS = ("less", "less_equal", "equal", "sign")
+
+
+def _linear(graph: Graph, program: Program, stateful: set[Node], delays: tuple[str, ...]) -> dict[str, Node]:
+    """What multiplies each state that is read, if that and what is added to it depend on no state."""
+
+    def own(node: Node) -> bool:
+        return node.op == "state" and node["name"] not in delays
+
+    def sloped(node: Node) -> bool:
+        jumps = node.op in _JUMPS or (node.op == "where" and node.args[0] in stateful)
+        return OPERATIONS[node.op].kind == "elementwise" and not jumps
+
+    read = {node["name"] for node in program.nodes if own(node)}
     results = {name: node for (name, _), node in zip(program.states, program.results, strict=True) if name in read}
     core = [node for node in reachable(results.values()) if node in stateful and node.args]
-    if not read or any(OPERATIONS[node.op].kind != "elementwise" for node in core):
-        return ()
+    if not all(map(sloped, core)):
+        return {}
+    found = {}
     for name, result in results.items():
-        graph = Graph()
-        image = copy_into(graph, [result])
-        one = graph.leaf("scalar", "one", result.shape)
-        slopes = differentiate(graph, [(image[result], one)], lambda node: node.op == "state")
-        for leaf, slope in slopes.items():
-            if leaf["name"] in delays:
-                continue
-            if leaf["name"] != name or any(n.op == "state" and n["name"] not in delays for n in reachable([slope])):
-                return ()
-    return tuple(results)
+        slopes = differentiate(graph, [(result, filled(graph, 1.0, result.shape))], own)
+        if [leaf["name"] for leaf in slopes] != [name] or any(map(own, reachable(slopes.values()))):
+            return {}
+        found[name] = slopes.popitem()[1]
+    return found

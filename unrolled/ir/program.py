@@ -13,6 +13,7 @@ from unrolled.ir.ops import Shape
 from unrolled.ir.structure import DENSE, Structure
 
 Initial = float | str
+BELOW = "below_"
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,11 @@ def _restored(value: Any) -> Any:
     return tuple(_restored(item) for item in value) if isinstance(value, list) else value
 
 
+def name_below(name: str) -> str:
+    """What the layer below calls an input that a stack takes from there; "" if it is no such input."""
+    return name.removeprefix(BELOW) if name.startswith(BELOW) else ""
+
+
 def verify_program(program: Program) -> None:
     """Raise unless the graph is well formed and the next states have the axes of the states."""
     verify(program.nodes)
@@ -201,45 +207,3 @@ def _check_sizes(node: Node, sizes: Mapping[str, int]) -> None:
         raise ShapeError(f"repeat: {sizes[short]} ({short}) does not divide {sizes[long]} ({long})")
     elif node.op == "tick" and sizes[node.shape[0]] % len(node["periods"]) != 0:
         raise ShapeError(f"tick: {len(node['periods'])} modules do not divide {sizes[node.shape[0]]} units")
-
-
-def without_biases(program: Program) -> Program:
-    """The program with every bias left out."""
-
-    def rewrite(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
-        if node.op == "parameter" and node["family"] == "b":
-            return graph.add("spread", graph.constant(0.0), axis=node.shape[0])
-        zero = [_is_zero(arg) for arg in args]
-        if node.op == "add" and any(zero):
-            return args[0] if zero[1] else args[1]
-        return again(graph, node, args)
-
-    init = {key: value for key, value in program.init.items() if key.split(".")[0] != "b"}
-    return program.rewritten(rewrite, init=init)
-
-
-def _is_zero(node: Node) -> bool:
-    return node.op == "spread" and node.args[0].op == "constant" and node.args[0]["value"] == 0.0
-
-
-RECURRENT_MASK = "recurrent_mask"
-
-
-def with_recurrent_mask(program: Program) -> Program:
-    """The program whose maps read what comes from the states through a mask drawn once a row (Gal 2016).
-
-    The mask is the row value `recurrent_mask`, on the axis of the output; element-wise uses of the states stay whole.
-    """
-    shape = program.states[0][1]
-    stateful: set[Node] = set()
-    for node in program.nodes:
-        if node.op == "state" or any(arg in stateful for arg in node.args):
-            stateful.add(node)
-
-    def rewrite(graph: Graph, node: Node, args: tuple[Node, ...]) -> Node:
-        if node.op == "product" and node.args[1] in stateful and node.args[1].shape == shape:
-            mask = graph.leaf("row", RECURRENT_MASK, shape)
-            return graph.add("product", args[0], graph.add("mul", mask, args[1]))
-        return again(graph, node, args)
-
-    return program.rewritten(rewrite, rows=(*program.rows, (RECURRENT_MASK, shape)))

@@ -90,6 +90,9 @@ def _print(node: Node, scope: Scope, whole: bool) -> tuple[str, int]:
     name = None if whole and node.args else scope.name(node)
     if name is not None:
         return name, _ATOM
+    vector = averaged(node)
+    if vector is not None and scope.name(node.args[0]) is None:
+        return f"mean({_print(vector, scope, whole=False)[0]})", _ATOM
     if node.op in INFIX:
         sign, strength = INFIX[node.op]
         left = _inside(node.args[0], scope, strength + (strength == 1))
@@ -103,7 +106,7 @@ def _print(node: Node, scope: Scope, whole: bool) -> tuple[str, int]:
     if node.op == "tick":
         return f"tick({node['periods']!r})", _ATOM
     if node.op == "size":
-        return f"size({node['axis']})", _ATOM
+        return f"size({node['axis']!r})", _ATOM
     if not node.args:
         raise Unnamed(node)
     inside = [_print(arg, scope, whole=False)[0] for arg in node.args]
@@ -114,6 +117,14 @@ def _print(node: Node, scope: Scope, whole: bool) -> tuple[str, int]:
     elif node.op in ("layer_norm", "inverse_deviation") and node["epsilon"] != LAYER_NORM_EPSILON:
         inside.append(f"epsilon={node['epsilon']!r}")
     return f"{node.op}({', '.join(inside)})", _ATOM
+
+
+def averaged(node: Node) -> Node | None:
+    """The vector of whose units `node` is the mean: their sum over their number, which the language writes as one."""
+    if node.op != "div" or [arg.op for arg in node.args] != ["sum", "size"]:
+        return None
+    (vector,) = node.args[0].args
+    return vector if vector.shape == (node.args[1]["axis"],) else None
 
 
 def _inside(node: Node, scope: Scope, needed: int) -> str:
@@ -137,6 +148,18 @@ def equations(program: Program) -> list[str]:
         lines.append(f"{name} = {expression(node, scope, whole=_is_new(node, scope))}")
         scope.bind(name, node)
     return lines
+
+
+def definitions(program: Program) -> list[tuple[str, Node, str]]:
+    """Name, node and line of every equation, then of every next state that is returned as an expression."""
+    scope = Scope.of(program)
+    for name, node in program.equations:
+        scope.bind(name, node)
+    found = [(name, node, line) for (name, node), line in zip(program.equations, equations(program), strict=True)]
+    for (name, _), node in zip(program.states, program.results, strict=True):
+        if scope.name(node) is None:
+            found.append((name, node, f"{name} = {expression(node, scope)}"))
+    return found
 
 
 def _is_new(node: Node, scope: Scope) -> bool:

@@ -11,21 +11,25 @@ from unrolled.language.functions import (
     layer_norm,
     log,
     maximum,
+    mean,
     minimum,
     raw,
     relu,
     repeat,
     sigmoid,
     silu,
+    size,
     softmax,
     softplus,
     sqrt,
+    sum,
     tanh,
     tick,
     where,
 )
 from unrolled.language.grammar import parse, parse_all
 from unrolled.language.structures import antisymmetric, block_diagonal, block_triangular, diagonal, low_rank
+from unrolled.language.transforms import layer_normalised
 from unrolled.language.values import Family
 
 W = Family("W")
@@ -55,9 +59,11 @@ __all__ = [
     "exp",
     "hard_sigmoid",
     "layer_norm",
+    "layer_normalised",
     "log",
     "low_rank",
     "maximum",
+    "mean",
     "minimum",
     "p",
     "parse",
@@ -68,9 +74,11 @@ __all__ = [
     "s",
     "sigmoid",
     "silu",
+    "size",
     "softmax",
     "softplus",
     "sqrt",
+    "sum",
     "tanh",
     "tick",
     "where",

@@ -95,6 +95,25 @@ def cumsum(x: object) -> Value:
     return _over_units("cumsum", x)
 
 
+def sum(x: object) -> Value:
+    """The sum of all units: a number."""
+    return _over_units("sum", x)
+
+
+def mean(x: object) -> Value:
+    """The mean of all units: a number."""
+    total = sum(x)
+    (vector,) = total.node.args
+    return total / size(vector.shape[0])
+
+
+def size(axis: str = "hidden") -> Value:
+    """The number of units of an axis."""
+    trace = active("size")
+    _check_axis("size", axis)
+    return Value(trace, trace.graph.add("size", axis=axis, shape=()))
+
+
 def repeat(x: object, axis: str = "hidden") -> Value:
     """Each unit of x written side by side as often as the longer `axis` has room for."""
     trace = active("repeat")
@@ -152,6 +171,6 @@ FUNCTIONS = {
     function.__name__: function
     for function in (
         *(sigmoid, tanh, relu, exp, log, sqrt, abs, softplus, minimum, maximum, where),
-        *(layer_norm, softmax, cumsum, repeat, raw, tick, hard_sigmoid, silu, cumax),
+        *(layer_norm, softmax, cumsum, sum, mean, size, repeat, raw, tick, hard_sigmoid, silu, cumax),
     )
 }

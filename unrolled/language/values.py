@@ -214,6 +214,6 @@ def language_operations() -> list[str]:
 
 
 _WRITTEN_OTHERWISE = {
-    *("sequence", "row", "state", "parameter", "scalar", "constant", "size", "product"),
+    *("sequence", "row", "state", "parameter", "scalar", "constant", "product"),
     *("neg", "add", "sub", "mul", "div", "less", "less_equal", "equal"),
 }

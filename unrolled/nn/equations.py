@@ -14,7 +14,8 @@ from unrolled.cells.elman import elman, elman_relu
 from unrolled.cells.gru import gru
 from unrolled.cells.lstm import lstm
 from unrolled.ir.plan import Plan, make_plan
-from unrolled.ir.program import bind, without_biases
+from unrolled.ir.program import bind
+from unrolled.ir.transforms import without_biases
 from unrolled.language import Cell, parse
 from unrolled.layers.stream import frozen
 from unrolled.scan import scans
