@@ -18,31 +18,14 @@ from measuring import largest_error, race
 from torch import Tensor
 
 from unrolled.cells import resolve
-from unrolled.language import Cell, U, W, b, cell, layer_norm, p, sigmoid, tanh
+from unrolled.language import Cell
 from unrolled.layers import Recurrent
 
 CUSTOM_SHAPES: tuple[Shape, ...] = ((100, 32, 128, 128), (50, 64, 512, 512))
 COMPILE_SHAPES: tuple[Shape, ...] = ((60, 32, 128, 128),)
 VECTORS = {"p": 0.5}  # at 0, where peepholes begin, nothing would tell whether they are right
-
-
-@cell(source="Ba, Kiros & Hinton 2016, arXiv 1607.06450", init={"p": 1.0, "b.f": 1.0})
-def layer_norm_lstm(x, h, c):
-    """An LSTM whose gates and memory are normalised over the units: what no library has as one call."""
-    i = sigmoid(p.i * layer_norm(W.i @ x + U.i @ h) + b.i)
-    f = sigmoid(p.f * layer_norm(W.f @ x + U.f @ h) + b.f)
-    g = tanh(p.g * layer_norm(W.g @ x + U.g @ h) + b.g)
-    o = sigmoid(p.o * layer_norm(W.o @ x + U.o @ h) + b.o)
-    c = f * c + i * g
-    h = o * tanh(p.c * layer_norm(c) + b.c)
-    return h, c
-
-
 CUSTOM: dict[str, Cell] = {
-    "peephole-lstm": resolve("peephole-lstm"),
-    "gru-cho": resolve("gru-cho"),
-    "mgu": resolve("mgu"),
-    "layer-norm-lstm": layer_norm_lstm,
+    name: resolve(name) for name in ("peephole-lstm", "gru-cho", "mgu", "layer-norm-lstm-per-gate")
 }
 
 

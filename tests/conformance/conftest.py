@@ -1,12 +1,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.conformance.networks import VARIANTS
 from unrolled.backends.llvm import arena
 from unrolled.backends.llvm.machine import unavailable
+
+# What a variant of another cell goes through in every run: its gradients by finite differences, and every engine
+# against the reference, ragged, reversed, with resets and taps.
+ALWAYS = {"test_gradients_are_finite_differences", "test_the_plans_backward_is_that_of_autograd"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Leave the rest of the sweep over variants to the slow tests."""
+    for item in items:
+        name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
+        if name in VARIANTS and item.path.parent == Path(__file__).parent and item.originalname not in ALWAYS:
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ EXTRA_CELLS = [
 def weird(x, h, n, m, dt: Input[()], below: Input["hidden"], *, alpha=0.3, chunk=3):
     a = raw(x) + softplus(dt * p.a)
     k = maximum(m, minimum(a, 0.5 * h))
-    q = softmax(V.k @ h)
+    q = softmax(V.k @ h / sqrt(size()))
     r = repeat(cumax(V.s @ tanh(h)))
     m = abs(k) * alpha + log(exp(a) + 1) / sqrt(1 + n * n) * s.gain
     n = where(a > 0, n * r, relu(n) - below)
@@ -61,6 +61,12 @@ def average(x, h: State["input"], *, keep=0.9):
 ]
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (*all_cells().values(), *HARD_CELLS, *EXTRA_CELLS)}
 NAMES = list(CELLS)
+# Each is another cell of the sweep but for a gate or two, and goes through all of it only among the slow tests.
+VARIANTS = {
+    "lstm-nig", "lstm-nfg", "lstm-nog", "lstm-niaf", "lstm-noaf", "lstm-np", "lstm-f", "lstm-i", "lstm-o", "lstm-1997",
+    "layer-norm-lstm-per-gate", "layer-norm-gru", "depth-gated-lstm-first", "depth-block", "grid-block", "mut1", "mut2",
+    "elman-relu", "child-sum-node", "child-sum-edge", "mingru",
+}  # fmt: skip
 # A module of the clock, or a chunk, has one unit or more.
 FOR_ONE_UNIT: dict[str, dict[str, Any]] = {"clockwork": {"periods": (2,)}, "weird": {"chunk": 1}}
 

@@ -104,7 +104,7 @@ def shapes() -> Iterator[Shapes]:
         yield mode
 
 
-@pytest.mark.parametrize("name", ["lstm", "mut1", "min-gru"])
+@pytest.mark.parametrize("name", ["lstm", "mut1", "mingru"])
 def test_no_one_hot_vector_is_ever_made(name: str, backend: str, shapes: Shapes) -> None:
     vocabulary = 20_000
     layer = Recurrent(CELLS[name], vocabulary, 2, init={"W": "normal"}, backend=backend)

@@ -15,7 +15,8 @@ from unrolled.ir.plan_text import plan_text
 from unrolled.ir.program import bind
 
 FOLDER = Path(__file__).parent / "snapshots"
-CELLS = {cell.name: cell for cell in [*HARD_CELLS, *(all_cells()[name] for name in ("lstm", "gru", "gru-cho"))]}
+OF_THE_PACKAGE = ("lstm", "gru", "gru-cho", "lstm-fgr", "layer-norm-lstm", "mingru", "mut1", "qrnn")
+CELLS = {cell.name: cell for cell in [*HARD_CELLS, *(all_cells()[name] for name in OF_THE_PACKAGE)]}
 
 
 @pytest.mark.parametrize("name", CELLS)

@@ -10,6 +10,7 @@ from types import FunctionType
 
 from unrolled.errors import CellError, UsageError, did_you_mean
 from unrolled.language import Cell, parse, parse_all
+from unrolled.structures import STRUCTURES
 
 
 @cache
@@ -27,12 +28,16 @@ def all_cells() -> dict[str, Cell]:
 def get(name: str) -> Cell:
     """The cell of this name; hyphens and underscores are the same.
 
-    Raises   UsageError, with the nearest name, when there is none
+    Raises   UsageError, with the nearest name, when there is none, and for a structure
     """
     cells = all_cells()
     wanted = name.replace("_", "-")
+    if wanted in STRUCTURES:
+        raise UsageError(f"{wanted!r} is no cell but a structure, made of layers: {STRUCTURES[wanted].use}")
     if wanted not in cells:
-        raise UsageError(f"there is no cell {name!r}.{did_you_mean(wanted, cells)} `unrolled cells` lists them all.")
+        raise UsageError(
+            f"there is no cell {name!r}.{did_you_mean(wanted, {*cells, *STRUCTURES})} `unrolled cells` lists them all."
+        )
     return cells[wanted]
 
 
