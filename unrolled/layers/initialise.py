@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -65,6 +65,23 @@ def initialise(group: Group, value: Tensor, choices: Mapping[str, Initial]) -> N
             if choice not in INITIALISERS:
                 raise UsageError(f"there is no initialiser {choice!r}.{did_you_mean(choice, INITIALISERS)}")
             _fill(group.structure, part, INITIALISERS[choice])
+
+
+def initialise_chrono(opens: bool, keep: Tensor, enter: Iterable[Tensor], longest: float) -> None:
+    """Fill the biases of a memory's gates so that its units forget within 1 to `longest` steps, each in its own time.
+
+    opens    whether the gate of bias `keep` keeps the memory when it is open, or lets the new in
+    enter    biases of the gates by which else something enters: they are as far shut as the memory is kept
+    Raises   UsageError for a dependence of 2 steps or less
+    Source   Tallec & Ollivier 2018, arXiv 1804.11188: the logarithm of a number drawn from 1 to `longest` - 1
+    """
+    if not longest > 2:
+        raise UsageError(f"chrono is the longest dependence in steps, more than 2, not {longest!r}")
+    with torch.no_grad():
+        drawn = torch.empty_like(keep).uniform_(1, longest - 1).log_()
+        keep.copy_(drawn if opens else -drawn)
+        for bias in enter:
+            bias.copy_(-drawn)
 
 
 def _fill(structure: Structure, entries: Tensor, fill: Callable[[Tensor], object]) -> None:

@@ -12,14 +12,17 @@ from torch import Tensor, nn
 from unrolled.backends import Call
 from unrolled.cells import resolve
 from unrolled.errors import ShapeError, UsageError, did_you_mean
-from unrolled.ir.plan import Plan, groups_of, make_plan
-from unrolled.ir.program import Initial, Program, bind, with_recurrent_mask, without_biases
+from unrolled.ir.gates import memories
+from unrolled.ir.plan import Group, Plan, groups_of, make_plan
+from unrolled.ir.program import Initial, Program, bind
+from unrolled.ir.transforms import without_biases
 from unrolled.language import Cell
 from unrolled.layers.base import SequenceLayer
 from unrolled.layers.family import Family
-from unrolled.layers.given import check_inputs, sequences_of, states_of, width
+from unrolled.layers.given import check_inputs, check_taps, sequences_of, states_of, width
 from unrolled.layers.habits import check_keywords
-from unrolled.layers.initialise import initialise
+from unrolled.layers.initialise import initialise, initialise_chrono
+from unrolled.layers.noise import Noise
 from unrolled.layers.state import CLOCK, define_state, make_state
 from unrolled.layers.stream import frozen
 from unrolled.scan import multiplies_in, scan
@@ -39,9 +42,17 @@ class Recurrent(SequenceLayer):
     reverse            read each sequence from its last valid step to its first
     recurrent_dropout  share of what maps read on the output's axis, of what comes from the states, that is dropped in
                        training, the same units at every step of a row (Gal & Ghahramani 2016)
+    zoneout            probability that a unit of a state keeps its old value, drawn at every step in training; else
+                       old and new are mixed by it. One for all states, or {"h": 0.05, "c": 0.5} (Krueger 2017)
+    weight_drop        share of the entries of all maps of states that is left out in training, one draw a call; the
+                       rest are scaled up. Of a map with a structure, of the entries that are stored (Merity 2018)
+    clamp              named values of the step that are held at numbers: {"f": 1, "i": 0}; a state's name means its
+                       new value. The parameters are those of the cell all the same
     learn_initial      make the initial state a parameter
     init               initial values of symbols or families, before the cell's own: a number, or the name of an
                        initialiser
+    chrono             the longest dependence, in steps: biases of the gates that keep a state are drawn so that they
+                       forget within 1 to so many steps, and gates of what enters the other way round (Tallec 2018)
     backend            "" for the fastest that runs on the device
     precision          "bf16" to take products in bfloat16 and sum them in float32, as autocast does; states and what is
                        done to each unit stay float32. A layer in float64 ignores it
@@ -63,8 +74,12 @@ class Recurrent(SequenceLayer):
         batch_first: bool = False,
         reverse: bool = False,
         recurrent_dropout: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        weight_drop: float = 0.0,
+        clamp: Mapping[str, float] | None = None,
         learn_initial: bool = False,
         init: Mapping[str, Initial] | None = None,
+        chrono: float | None = None,
         backend: str = "",
         precision: str = "",
         device: torch.device | str | None = None,
@@ -72,7 +87,7 @@ class Recurrent(SequenceLayer):
         **hyperparameters: Any,
     ):
         super().__init__(batch_first)
-        _check_sizes(input_size, hidden_size, recurrent_dropout)
+        _check_sizes(input_size, hidden_size)
         if precision not in PRECISIONS:
             raise UsageError(f"precision is '' or 'bf16', not {precision!r}")
         chosen = resolve(cell)
@@ -82,15 +97,17 @@ class Recurrent(SequenceLayer):
         self.hidden_size = hidden_size
         self.bias = bias
         self.reverse = reverse
-        self.recurrent_dropout = recurrent_dropout
+        self.clamp = dict(clamp or {})
         self.backend = backend
         self.precision = precision
         self.init = dict(init or {})
+        self.chrono = chrono
         self._plans: dict[tuple[str, ...], Plan] = {}
         self._uses_clock = self.cell.program.uses_clock
         define_state(self._fields())
         self.sizes = {"input": input_size, "hidden": hidden_size, **self.cell.program.axes}
         program = self._program()
+        self.noise = Noise.of(program, self.sizes, recurrent_dropout, zoneout, weight_drop)
         output = program.states[0][1]
         self.output_size = self.sizes[output[0]] if output else 1
         self.groups = groups_of(program)
@@ -118,11 +135,21 @@ class Recurrent(SequenceLayer):
             if key not in symbols | set("WUVbps"):
                 raise UsageError(f"init names {key!r}, which is no symbol of the cell.{did_you_mean(key, symbols)}")
         choices = self._merged_choices()
-        for group in self.groups:
-            initialise(group, self._family(group.family).stored(group), choices)
+        for group, value in self._stored():
+            initialise(group, value, choices)
+        if self.chrono is not None:
+            self._initialise_gates(self.chrono)
         if self.initial is not None:
             for name, value in self.initial.items():
                 nn.init.constant_(value, self.cell.program.initial.get(name, 0.0))
+
+    def _initialise_gates(self, longest: float) -> None:
+        for memory in memories(self._program()):
+            for name in (memory.keep, *memory.enter):
+                if f"b.{name}" in self.init:
+                    raise UsageError(f"init names 'b.{name}', a bias that chrono draws: give one of them")
+            biases = self._family("b")
+            initialise_chrono(memory.opens, biases[memory.keep], [biases[name] for name in memory.enter], longest)
 
     def _merged_choices(self) -> dict[str, Initial]:
         """A layer's word on a family goes before the cell's on the family, but not before the cell's on a symbol."""
@@ -133,11 +160,9 @@ class Recurrent(SequenceLayer):
         return self._plan(self.training, taps)
 
     def _plan(self, training: bool, taps: tuple[str, ...]) -> Plan:
-        masked = "masked" if training and self.recurrent_dropout > 0 else ""
-        key = (masked, *taps)
+        key = ("noisy" if training and self.noise else "", *taps)
         if key not in self._plans:
-            program = self._program()
-            self._plans[key] = make_plan(with_recurrent_mask(program) if masked else program, taps)
+            self._plans[key] = make_plan(self.noise.applied(self._program(), training), taps, self.clamp)
         return self._plans[key]
 
     def run(
@@ -172,23 +197,23 @@ class Recurrent(SequenceLayer):
                  (batch, hidden); inputs, the cell's further ones, (time, batch, axis), or (time, batch) for numbers
         Raises   ShapeError when an axis does not fit; CellError for a tap that the cell does not have
         """
-        if isinstance(taps, str):
-            raise ShapeError(f"taps is a tuple of names: taps=({taps!r},)")
+        check_taps(taps)
         plan = self.plan(tuple(taps))
         check_inputs(self.cell, inputs)
         x, inputs, precision = self._in_layer_type(x, inputs)
+        time, batch = x.shape[:2]
+        if self.training:
+            inputs |= self.noise.sequences(time, batch, self._like())
         sequences = sequences_of(self.cell, plan.program, self.sizes, x, inputs, lengths)
-        batch = x.shape[1]
         initial = self._initial_values(batch)
         states, clock = states_of(self.cell, self.sizes, state, initial, self._uses_clock)
-        rows = [self._mask(batch)] if plan.program.rows else []
         call = Call(
             sequences,
-            rows,
+            self.noise.rows(batch, self.output_size, self._like()) if self.training else [],
             states,
             initial if resets is not None else [],
-            [self._family(group.family).stored(group) for group in self.groups],
-            list(self.cell.program.scalars.values()),
+            [self.noise.thinned(group, value) if self.training else value for group, value in self._stored()],
+            list(self._scalars(self.training).values()),
             [self.sizes[axis] for axis in plan.axes],
             lengths,
             None if resets is None else resets.to(torch.bool),
@@ -207,19 +232,27 @@ class Recurrent(SequenceLayer):
             return outputs[0], packed
         return outputs[0], packed, dict(zip(plan.taps, outputs[1:], strict=True))
 
-    def _frozen(self) -> list[Frozen]:
+    @property
+    def further_inputs(self) -> dict[str, int]:
+        """The cell's inputs besides x."""
+        return {name: width(self.sizes, shape) for name, shape in self.cell.program.inputs[1:]}
+
+    def _frozen(self, taps: tuple[str, ...] = ()) -> list[Frozen]:
         if self.reverse:
             raise UsageError(
                 "a layer with reverse=True begins at the last step, which a stream does not know: stream a layer that "
                 "reads forward, Recurrent(…) without reverse"
             )
-        if self.training and self.recurrent_dropout > 0:
-            raise UsageError("recurrent_dropout drops units in training, a stream drops none: call .eval() first")
+        if self.training and self.noise:
+            raise UsageError(
+                "recurrent_dropout, zoneout and weight_drop act at random in training, a stream does not: call .eval() "
+                "first"
+            )
         names = [name for name, _ in self.cell.program.states]
         initial = [value.squeeze(0) for value in self._initial_values(1)]
-        parameters = [self._family(group.family).stored(group) for group in self.groups]
-        plan, begin = self._plan(False, ()), dict(zip(names, initial, strict=True))
-        return [frozen(plan, self.sizes, self.cell.program.scalars, parameters, begin, self._own_precision())]
+        parameters = [value for _, value in self._stored()]
+        plan, begin = self._plan(False, taps), dict(zip(names, initial, strict=True))
+        return [frozen(plan, self.sizes, self._scalars(False), parameters, begin, self._own_precision())]
 
     def initial_state(self, batch: int) -> Any:
         """The state that sequences begin from: zeros, what the cell declares, or what was learned.
@@ -265,20 +298,22 @@ class Recurrent(SequenceLayer):
         """The narrower type that the layer was told to multiply in, "" in any other than float32."""
         return PRECISIONS[self.precision] if self._like().dtype == torch.float32 else ""
 
-    def _mask(self, batch: int) -> Tensor:
-        keep = 1 - self.recurrent_dropout
-        return self._like().new_empty(batch, self.output_size).bernoulli_(keep).div_(keep)
-
     def _program(self) -> Program:
         program = bind(self.cell.program, self.sizes)
         return program if self.bias else without_biases(program)
+
+    def _scalars(self, training: bool) -> dict[str, float]:
+        return {**self.cell.program.scalars, **self.noise.scalars(training)}
+
+    def _stored(self) -> list[tuple[Group, Tensor]]:
+        return [(group, self._family(group.family).stored(group)) for group in self.groups]
 
     def _family(self, name: str) -> Family:
         family = self._modules[name]
         assert isinstance(family, Family)
         return family
 
-    def _stored_shape(self, group: Any) -> tuple[int, ...]:
+    def _stored_shape(self, group: Group) -> tuple[int, ...]:
         if not group.shape:
             return (len(group.names),)
         sizes = [self.sizes[axis] for axis in group.shape]
@@ -303,9 +338,7 @@ class Recurrent(SequenceLayer):
         return f"{self.cell.name}, {self.input_size} -> {self.hidden_size}{', reverse' if self.reverse else ''}"
 
 
-def _check_sizes(input_size: int, hidden_size: int, dropout: float) -> None:
+def _check_sizes(input_size: int, hidden_size: int) -> None:
     for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
         if type(size) is not int or size < 1:
             raise UsageError(f"{name} is a whole number above 0, not {size!r}")
-    if not 0 <= dropout < 1:
-        raise UsageError(f"recurrent_dropout is a share from 0 to below 1, not {dropout!r}")

@@ -15,7 +15,8 @@ from unrolled.backends import Call
 from unrolled.backends.llvm import arena, machine
 from unrolled.errors import ShapeError
 from unrolled.ir.plan import make_plan
-from unrolled.ir.program import RECURRENT_MASK, bind, with_recurrent_mask
+from unrolled.ir.program import bind
+from unrolled.ir.transforms import RECURRENT_MASK, with_recurrent_mask
 from unrolled.language import parse
 from unrolled.layers import Recurrent
 from unrolled.scan import scan
