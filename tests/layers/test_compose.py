@@ -136,7 +136,17 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         "the state has 1 entries; the stack has 2 layers",
     ),
     "stack-taps": (
-        lambda: Stacked(layer_of("gru"))(batch()[0], taps=("z",)), ShapeError, "no further inputs or taps .*: taps",
+        lambda: Stacked(layer_of("gru"))(batch()[0], taps="z"), ShapeError, r"taps is a tuple of names: taps=\('z',\)",
+    ),
+    "stack-tap-of-no-layer": (
+        lambda: Stacked(layer_of("gru"), layer_of("gru", 6))(batch()[0], taps=("2.z",)),
+        ShapeError,
+        r"there is no tap '2\.z': the layers of the stack have the indexes 0 to 1",
+    ),
+    "stack-input": (
+        lambda: Stacked(layer_of("divided"))(batch()[0], dd=batch()[0]),
+        ShapeError,
+        r"no layer of the stack has an input 'dd'\. There is: dt",
     ),
     "both-state": (
         lambda: Bidirectional(layer_of("gru"), layer_of("gru", reverse=True))(batch()[0], (None,) * 3),

@@ -83,6 +83,16 @@ class SequenceLayer(nn.Module):
         """The layer's work on a time-major batch; returns y, the state, and what was asked for besides."""
         raise NotImplementedError
 
+    @property
+    def further_inputs(self) -> dict[str, int]:
+        """What the layer reads besides x: the name of each input, and its size a step."""
+        return {}
+
+    @property
+    def backward_size(self) -> int:
+        """How many of the outputs, the last ones, come of reading backwards: all was read at their first step."""
+        return self.output_size if getattr(self, "reverse", False) else 0
+
     def initial_state(self, batch: int) -> Any:
         """The state that sequences begin from."""
         raise NotImplementedError
@@ -99,8 +109,8 @@ class SequenceLayer(nn.Module):
 
         return Stream(self._frozen(), batch, threads=threads)
 
-    def _frozen(self) -> list[Frozen]:
-        """The layer's weights, one entry for each cell on the way from x to y."""
+    def _frozen(self, taps: tuple[str, ...] = ()) -> list[Frozen]:
+        """The layer's weights, one entry for each cell on the way from x to y; the last hands out `taps`."""
         raise UsageError(f"{type(self).__name__} cannot be streamed: Recurrent can, and Stacked of such")
 
     @staticmethod

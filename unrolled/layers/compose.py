@@ -1,52 +1,49 @@
-"""Layers made of layers: one upon the other, and both directions side by side."""
+"""Layers one upon the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
-from unrolled.errors import ShapeError, UsageError
+from unrolled.cells import all_cells, resolve
+from unrolled.errors import ShapeError, UsageError, did_you_mean
+from unrolled.ir.program import name_below
+from unrolled.language import Cell
 from unrolled.layers.base import SequenceLayer
-from unrolled.layers.recurrent import Recurrent
+from unrolled.layers.given import check_taps
 from unrolled.layers.stream import check_passes
-from unrolled.scan import scans
 
 if TYPE_CHECKING:
     from unrolled.backends.llvm.stepping import Frozen
     from unrolled.backends.llvm.stream import Stream
 
 
-def _check_time_major(layers: Iterable[nn.Module]) -> None:
+def check_time_major(layers: Iterable[nn.Module]) -> None:
+    """Raise a UsageError if a layer that becomes part of another one is batch-first."""
     for layer in layers:
         if getattr(layer, "batch_first", False):
             raise UsageError("layers inside another one are time-major: give batch_first to the outermost alone")
 
 
-def _is_plain(layer: Recurrent) -> bool:
-    """Whether a call of the layer is its scan alone: nothing hangs on it, no class derived from it runs otherwise."""
-    hooks = (layer._forward_hooks, layer._forward_pre_hooks, layer._backward_hooks, layer._backward_pre_hooks)
-    if any(hooks) or torch.nn.modules.module._has_any_global_hook():
-        return False
-    own = vars(layer)
-    same = type(layer).run is Recurrent.run and type(layer).forward is Recurrent.forward
-    return same and "run" not in own and "forward" not in own
-
-
 class Stacked(SequenceLayer):
     """Layers one upon the other. What is no layer over sequences, such as a dropout, maps the output and has no state.
 
-    The state is a tuple with one entry a layer over sequences. Taps and further inputs are those of single layers.
+    The state is a tuple with one entry a layer over sequences. A cell's further input called `below_NAME` is given what
+    the cell below calls NAME, a state or any other named value, at the same step: `below_c: Input["hidden"]` is c. All
+    others, and those of the lowest layer, are the stack's own, and go to each layer that reads them. A tap is the
+    uppermost layer's, or with an index in front, the lowest 0, that layer's: `taps=("0.f", "f")`.
+
+    Raises   UsageError or ShapeError when layers do not fit upon one another
     """
 
     def __init__(self, *layers: nn.Module, batch_first: bool = False):
         super().__init__(batch_first)
-        _check_time_major(layers)
+        check_time_major(layers)
         self.layers = nn.ModuleList(layers)
-        carried = self._carried()
+        carried = [layer for layer in layers if isinstance(layer, SequenceLayer)]
         if not carried:
             raise UsageError("a stack needs a layer over sequences")
         for below, above in pairwise(carried):
@@ -58,25 +55,81 @@ class Stacked(SequenceLayer):
         self.input_size = carried[0].input_size
         self.output_size = carried[-1].output_size
 
-    def _carried(self) -> list[SequenceLayer]:
-        return [layer for layer in self.layers if isinstance(layer, SequenceLayer)]
+    def _places(self) -> list[nn.Module]:
+        """What stands at each place, from below."""
+        return list(self.layers)
 
-    def run(self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, **more: Any) -> tuple[Any, ...]:
+    def _carried(self) -> list[SequenceLayer]:
+        return [layer for layer in self._places() if isinstance(layer, SequenceLayer)]
+
+    @property
+    def further_inputs(self) -> dict[str, int]:
+        """The layers' inputs besides x, without those that come from the layer below."""
+        lowest, *above = self._carried()
+        own = {name: size for layer in above for name, size in layer.further_inputs.items() if not name_below(name)}
+        return {**own, **lowest.further_inputs}
+
+    def run(
+        self,
+        x: Tensor,
+        state: Any,
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        *,
+        taps: tuple[str, ...] | list[str] = (),
+        **inputs: Tensor,
+    ) -> tuple[Any, ...]:
         """Run each layer on the output of the one below."""
-        if more:
-            raise ShapeError(f"a stack hands no further inputs or taps to its layers: {', '.join(more)}")
+        check_taps(taps)
         carried = self._carried()
         if state is not None and len(state) != len(carried):
             raise ShapeError(f"the state has {len(state)} entries; the stack has {len(carried)} layers")
+        self._check_inputs(inputs)
+        places = {tap: self._place_of(tap, len(carried)) for tap in taps}
+        asked = self._asked(carried, places.values())
         states = iter(state if state is not None else [None] * len(carried))
-        finals = []
-        for layer in self.layers:
-            if isinstance(layer, SequenceLayer):
-                x, final = layer(x, next(states), lengths, resets)
-                finals.append(final)
-            else:
+        finals: list[Any] = []
+        tapped: list[dict[str, Tensor]] = []
+        for layer in self._places():
+            if not isinstance(layer, SequenceLayer):
                 x = layer(x)
-        return x, tuple(finals)
+                continue
+            reads, names = layer.further_inputs, asked[len(finals)]
+            given: dict[str, Any] = {name: inputs[name] for name in reads if name in inputs}
+            if tapped:
+                given |= {name: tapped[-1][name_below(name)] for name in reads if name_below(name)}
+            if names:
+                given["taps"] = names
+            x, final, *found = layer(x, next(states), lengths, resets, **given)
+            finals.append(final)
+            tapped.append(found[0] if names else {})
+        if not taps:
+            return x, tuple(finals)
+        return x, tuple(finals), {tap: tapped[place][name] for tap, (place, name) in places.items()}
+
+    def _check_inputs(self, inputs: Iterable[str]) -> None:
+        known = self.further_inputs
+        for name in inputs:
+            if name not in known:
+                raise ShapeError(f"no layer of the stack has an input {name!r}.{did_you_mean(name, known)}")
+
+    @staticmethod
+    def _place_of(tap: str, layers: int) -> tuple[int, str]:
+        """The index of the layer that a tap is of, and what it is called there."""
+        index, _, name = tap.partition(".")
+        if not index.isdecimal():
+            return layers - 1, tap
+        if int(index) >= layers:
+            raise ShapeError(f"there is no tap {tap!r}: the layers of the stack have the indexes 0 to {layers - 1}")
+        return int(index), name
+
+    @staticmethod
+    def _asked(carried: list[SequenceLayer], wanted: Iterable[tuple[int, str]]) -> list[tuple[str, ...]]:
+        """The taps of each layer: those `wanted`, and what the layer above reads of them."""
+        found = [[name_below(name) for name in above.further_inputs] for above in carried[1:]] + [[]]
+        for place, name in wanted:
+            found[place].append(name)
+        return [tuple(dict.fromkeys(filter(None, names))) for names in found]
 
     def stream(self, batch: int = 1, threads: int | None = None) -> Stream:
         """A frozen copy of all layers that takes one step at a time; its state has one entry a layer."""
@@ -84,81 +137,25 @@ class Stacked(SequenceLayer):
 
         return Stream(self._frozen(), batch, stacked=True, threads=threads)
 
-    def _frozen(self) -> list[Frozen]:
-        found = []
-        for layer in self.layers:
+    def _frozen(self, taps: tuple[str, ...] = ()) -> list[Frozen]:
+        carried = self._carried()
+        found: list[Frozen] = []
+        asked = iter(self._asked(carried, [self._place_of(tap, len(carried)) for tap in taps]))
+        for layer in self._places():
             if isinstance(layer, SequenceLayer):
-                found += layer._frozen()
+                found += layer._frozen(next(asked))
             else:
                 check_passes(layer)
         return found
 
+    @property
+    def backward_size(self) -> int:
+        """That of the uppermost layer."""
+        return self._carried()[-1].backward_size
+
     def initial_state(self, batch: int) -> Any:
         """The initial states of the layers."""
         return tuple(layer.initial_state(batch) for layer in self._carried())
-
-
-class Directions(NamedTuple):
-    """The states of a bidirectional layer."""
-
-    forward: Any
-    backward: Any
-
-
-class Bidirectional(SequenceLayer):
-    """Two layers that read each sequence from both of its ends; their outputs stand side by side.
-
-    The backward one begins at each sequence's own last valid step.
-
-    Source   Schuster & Paliwal 1997
-    """
-
-    def __init__(self, forward: SequenceLayer, backward: SequenceLayer, *, batch_first: bool = False):
-        super().__init__(batch_first)
-        if getattr(forward, "reverse", False) or not getattr(backward, "reverse", False):
-            raise UsageError("the first layer of a bidirectional one reads forward, the second has reverse=True")
-        _check_time_major((forward, backward))
-        if forward.input_size != backward.input_size:
-            raise ShapeError(f"the directions have input sizes {forward.input_size} and {backward.input_size}")
-        self.directions = nn.ModuleList([forward, backward])
-        self.input_size = forward.input_size
-        self.output_size = forward.output_size + backward.output_size
-
-    def run(self, x: Tensor, state: Any, lengths: Tensor | None, resets: Tensor | None, **more: Any) -> tuple[Any, ...]:
-        """Run both directions and join their outputs on the last axis."""
-        if state is not None and len(state) != 2:
-            raise ShapeError(f"the state has {len(state)} entries; a bidirectional layer has two, forward and backward")
-        states = state if state is not None else (None, None)
-        group = self._group()
-        if group:
-            given = [layer.prepare(x, each, lengths, resets, **more) for layer, each in zip(group, states, strict=True)]
-            found = zip(group, given, scans(given, group[0].backend), strict=True)
-            results = [layer.finish(*prepared, *scanned) for layer, prepared, scanned in found]
-        else:
-            both = zip(self.directions, states, strict=True)
-            results = [layer(x, each, lengths, resets, **more) for layer, each in both]
-        joined = torch.cat([y for y, *_ in results], -1)
-        finals = Directions(results[0][1], results[1][1])
-        taps = [
-            {name: torch.cat([ahead[name], behind[name]], -1) for name in ahead}
-            for ahead, behind in zip(results[0][2:], results[1][2:], strict=True)
-        ]
-        return (joined, finals, *taps)
-
-    def _group(self) -> list[Recurrent]:
-        """The directions, where both do no more than run their scans, on one backend: then these run side by side."""
-        plain = [layer for layer in self.directions if isinstance(layer, Recurrent) and _is_plain(layer)]
-        return plain if len(plain) == 2 and plain[0].backend == plain[1].backend else []
-
-    def _frozen(self) -> list[Frozen]:
-        raise UsageError(
-            "a bidirectional layer reads from the last step too, which a stream does not know: stream a layer of one "
-            "direction, such as Recurrent(…), trained as such"
-        )
-
-    def initial_state(self, batch: int) -> Any:
-        """The initial states of both directions."""
-        return Directions(*(layer.initial_state(batch) for layer in self.directions))  # type: ignore[operator]
 
 
 class VariationalDropout(nn.Module):
@@ -186,21 +183,46 @@ class VariationalDropout(nn.Module):
         return str(self.probability)
 
 
+def at_depth(cell: str | Cell, index: int) -> Cell:
+    """The cell for the layer of an index: the lowest has another one, NAME-first, where a cell reads from below.
+
+    Raises   UsageError when a cell that reads from below has no such form
+    """
+    chosen = resolve(cell)
+    read = [name for name, _ in chosen.program.inputs[1:] if name_below(name)]
+    if index > 0 or not read:
+        return chosen
+    first = all_cells().get(f"{chosen.name}-first")
+    if first is None:
+        raise UsageError(
+            f"cell '{chosen.name}' reads {read[0]} from the layer below, and the lowest layer has none: stack it on a "
+            "layer of another cell"
+        )
+    return first
+
+
+def upward(make: Callable[[int, int], SequenceLayer], input_size: int, layers: int) -> list[SequenceLayer]:
+    """Layers of which each reads what the one before it gives; `make` has an index and an input size."""
+    made: list[SequenceLayer] = []
+    for index in range(layers):
+        made.append(make(index, made[-1].output_size if made else input_size))
+    return made
+
+
 def deep(
     make: Callable[[int, int], SequenceLayer], input_size: int, layers: int, dropout: nn.Module | None = None
 ) -> Stacked:
     """`layers` layers one upon the other, with a dropout between them.
+
+    A depth-gated stack: `deep(lambda index, size: Recurrent(at_depth("depth-gated-lstm", index), size, 64), 32, 4)`.
+    A bidirectional one: `deep(lambda index, size: Bidirectional(Recurrent("gru", size, 64), Recurrent("gru", size, 64,
+    reverse=True)), 32, 4)`.
 
     make     the layer of an index, the lowest 0, and an input size
     Raises   UsageError for fewer than one layer
     """
     if layers < 1:
         raise UsageError(f"a network has 1 layer or more, not {layers}")
-    made: list[nn.Module] = []
-    for index in range(layers):
-        if index > 0 and dropout is not None:
-            made.append(dropout)
-        layer = make(index, input_size)
-        made.append(layer)
-        input_size = layer.output_size
-    return Stacked(*made)
+    lowest, *above = upward(make, input_size, layers)
+    between = [] if dropout is None else [dropout]
+    return Stacked(lowest, *(part for layer in above for part in (*between, layer)))

@@ -11,7 +11,7 @@ from torch import Tensor
 from unrolled import sequence
 from unrolled.errors import ShapeError, did_you_mean
 from unrolled.ir.ops import Shape
-from unrolled.ir.program import Program
+from unrolled.ir.program import Program, name_below
 from unrolled.language import Cell
 
 _ARGUMENTS = ("state", "lengths", "resets", "taps")
@@ -26,6 +26,12 @@ def check_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         kind = type(value).__name__
         raise ShapeError(f"{name} is {_CONVERTED.get(kind, f'of type {kind}; expected a tensor')}")
+
+
+def check_taps(taps: object) -> None:
+    """Raise a ShapeError where a name stands alone."""
+    if isinstance(taps, str):
+        raise ShapeError(f"taps is a tuple of names: taps=({taps!r},)")
 
 
 def check_no_lengths(state: object) -> None:
@@ -53,7 +59,9 @@ def check_inputs(cell: Cell, inputs: Mapping[str, object]) -> None:
         check_tensor(name, value)
     for name in known:
         if name not in inputs:
-            raise ShapeError(f"cell '{cell.name}' reads a further input: {name}=… is missing")
+            below = name_below(name)
+            where = f"; in a stack it is {below} of the layer below, and at_depth(cell, 0) is the lowest layer's cell"
+            raise ShapeError(f"cell '{cell.name}' reads a further input: {name}=… is missing{where if below else ''}")
 
 
 def sequences_of(
@@ -74,7 +82,7 @@ def sequences_of(
             raise ShapeError(f"x has {x.shape[-1]} on its last axis; input_size is {sizes['input']}")
     else:
         _check_not_read_itself(cell, program, first)
-        _check_one_hot(x, sizes["input"], lengths)
+        check_one_hot(x, sizes["input"], lengths)
         x = x.to(torch.int64)
     sequences = [x]
     for name, shape in further:
@@ -98,7 +106,7 @@ def _check_not_read_itself(cell: Cell, program: Program, name: str) -> None:
             )
 
 
-def _check_one_hot(x: Tensor, size: int, lengths: Tensor | None) -> None:
+def check_one_hot(x: Tensor, size: int, lengths: Tensor | None) -> None:
     if x.dtype == torch.bool or x.is_complex():
         raise ShapeError(f"x holds vectors or the whole numbers of one-hot vectors, not {x.dtype}")
     if sequence.readable(x) and (lengths is None or sequence.readable(lengths)) and x.numel():

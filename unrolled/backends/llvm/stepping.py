@@ -30,6 +30,7 @@ from unrolled.backends.llvm.work import Index
 from unrolled.errors import ShapeError
 from unrolled.ir.graph import Node
 from unrolled.ir.plan import Plan, plan_of_key
+from unrolled.ir.program import name_below
 
 # A row's length that no step reaches.
 ENDLESS = 2**62
@@ -109,10 +110,12 @@ class Form:
 class SteppedLayer:
     """The buffers of a layer, and its kernels.
 
-    x    what a step reads, (batch, input); y what it leaves, (batch, output)
+    x         what a step reads, (batch, input): the y of the layer below, if there is one
+    y, taps   what it leaves, (batch, output) and each (batch, axis)
+    further   the inputs besides x that each step is given; linked, those that are taps of the layer below
     """
 
-    def __init__(self, frozen: Frozen, batch: int, threads: int, x: Array | None = None):
+    def __init__(self, frozen: Frozen, batch: int, threads: int, below: SteppedLayer | None = None):
         self.frozen = frozen
         self.batch = batch
         self.threads = threads
@@ -122,14 +125,23 @@ class SteppedLayer:
         self.symbols = symbols_of(self.plan.groups, frozen.parameters)
         (self.input, shape), *further = program.inputs
         self.input_size = frozen.sizes[shape[0]]
-        self.x = self._zeros(self.input_size) if x is None else x
+        self.x: Array = self._zeros(self.input_size) if below is None else below.y
         if self.x.shape[1] != self.input_size:
             raise ShapeError(
                 f"a layer gives {self.x.shape[1]} values, the one above it has input_size {self.input_size}"
             )
-        self.y = self._zeros(self._width(program.states[0][1]))
+        self.y: Array = self._zeros(self._width(program.states[0][1]))
         self.numbers = np.zeros(batch, np.int64)
-        self.further = {name: self._zeros(self._width(shape)) for name, shape in further}
+        self.taps = {name: self._zeros(self._width(program.tap(name).shape)) for name in self.plan.taps}
+        linked = [] if below is None else [name for name, _ in further if name_below(name)]
+        self.further = {name: self._zeros(self._width(shape)) for name, shape in further if name not in linked}
+        self.linked = {} if below is None else {name: below.taps[name_below(name)] for name in linked}
+        for name, value in self.linked.items():
+            expected = self._width(dict(further)[name])
+            if value.shape[1] != expected:
+                raise ShapeError(
+                    f"{name} of the layer below has {value.shape[1]} values; the one above reads {expected}"
+                )
         self.carried = {
             name: aligned((2, batch, self._whole_vectors(self._width(shape)) if shape else 1), self.dtype)
             for name, shape in program.states
@@ -200,9 +212,10 @@ class SteppedLayer:
             layout.rows_of(name, name, value.shape[-1] * layout.item)
 
         rows_of(f"input {self.input}", self.x)
-        for name, value in self.further.items():
+        for name, value in {**self.further, **self.linked}.items():
             rows_of(f"input {name}", value)
-        rows_of(forward.outputs[0].name, self.y)
+        for buffer, value in zip(forward.outputs, (self.y, *self.taps.values()), strict=True):
+            rows_of(buffer.name, value)
         for name, (_, value) in self.beats.items():
             arrays[name] = value
             layout.rows_of(name, name, 0)

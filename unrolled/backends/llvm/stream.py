@@ -55,7 +55,7 @@ class Stream:
         self._stacked = stacked
         self._layers: list[SteppedLayer] = []
         for frozen in layers:
-            below = self._layers[-1].y if self._layers else None
+            below = self._layers[-1] if self._layers else None
             self._layers.append(SteppedLayer(frozen, batch, threads, below))
         first, last = self._layers[0], self._layers[-1]
         self.input_size, self.output_size = first.input_size, last.y.shape[1]
@@ -173,12 +173,11 @@ class Stream:
         return (self.input_size,) if alone else (self.batch, self.input_size)
 
     def _set_inputs(self, inputs: Mapping[str, Any]) -> None:
-        if self._stacked and inputs:
-            raise ShapeError(f"a stack hands no further inputs to its layers: {', '.join(inputs)}")
+        known = [name for layer in self._layers for name in layer.further]
+        for name in inputs:
+            if name not in known:
+                raise ShapeError(f"the cell has no input {name!r}.{did_you_mean(name, known)}")
         for layer in self._layers:
-            for name in inputs:
-                if name not in layer.further:
-                    raise ShapeError(f"the cell has no input {name!r}.{did_you_mean(name, layer.further)}")
             for name, buffer in layer.further.items():
                 if name not in inputs:
                     raise ShapeError(f"the cell reads a further input: {name}=… is missing")

@@ -1,0 +1,64 @@
+"""A network of layers by name, as configurations ask for one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from unrolled.cells import resolve
+from unrolled.errors import UsageError, did_you_mean
+from unrolled.ir.program import Initial
+from unrolled.language import Cell
+from unrolled.layers.base import SequenceLayer
+from unrolled.layers.compose import Stacked, at_depth, deep
+from unrolled.layers.grid import GridLSTM, is_block
+from unrolled.layers.recurrent import Recurrent
+from unrolled.layers.residual import Residual
+from unrolled.layers.tied import Tied
+
+STACKS = ("deep", "residual", "tied")
+
+
+def network(
+    cell: str | Cell,
+    input_size: int,
+    hidden_size: int,
+    layers: int = 1,
+    *,
+    structure: str = "deep",
+    dropout: nn.Module | None = None,
+    lowest: Mapping[str, Initial] | None = None,
+    **options: Any,
+) -> Stacked:
+    """Layers of one cell, one upon the other; those of a grid's block make a grid.
+
+    structure   "deep"; "residual", where all but the lowest add what they read; or "tied", where all but the lowest
+                share their weights
+    dropout     what stands between two layers; nothing stands within a grid
+    lowest      initial values of the lowest layer; those of a grid's are its own
+    options     those of `Recurrent`, for all layers
+
+    Raises   UsageError for another structure, for fewer layers than it needs, or for a block in anything but a grid
+    """
+    if structure not in STACKS:
+        raise UsageError(f"there is no stack {structure!r}.{did_you_mean(structure, STACKS)}")
+    chosen = resolve(cell)
+    if is_block(chosen):
+        if structure == "residual":
+            raise UsageError(f"layers of the block '{chosen.name}' make a grid, which is deep or tied, not residual")
+        return GridLSTM(input_size, hidden_size, layers, block=chosen, tied=structure == "tied", **options)
+    if structure != "deep" and layers < 2:
+        raise UsageError(f"a {structure} stack has 2 layers or more, not {layers}: the lowest is as in any other")
+
+    def make(index: int, size: int) -> SequenceLayer:
+        given = {**options, "init": lowest} if index == 0 and lowest else options
+        layer = Recurrent(at_depth(chosen, index), size, hidden_size, **given)
+        return Residual(layer) if structure == "residual" and index > 0 else layer
+
+    if structure != "tied":
+        return deep(make, input_size, layers, dropout)
+    bottom = make(0, input_size)
+    upper = Tied(make(1, bottom.output_size), layers - 1, dropout)
+    return Stacked(bottom, *([] if dropout is None else [dropout]), upper)
