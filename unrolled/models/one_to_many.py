@@ -12,7 +12,7 @@ from torch.nn import functional
 from unrolled.errors import UsageError
 from unrolled.ir.program import Initial
 from unrolled.language import Cell
-from unrolled.layers import Recurrent, VariationalDropout, deep
+from unrolled.layers import VariationalDropout, network
 
 
 class LanguageModel(nn.Module):
@@ -21,8 +21,9 @@ class LanguageModel(nn.Module):
     Symbols enter as one-hot vectors, which the cell's input map looks up, or with an `embedding_size` as learned ones;
     the last layer's output is mapped to one score a symbol, by those same vectors if `tied`.
 
-    precision   of the layers' products, as `Recurrent` has it; scores are computed as the weights are, because torch
-                would round their sums too
+    structure   how the layers stand upon each other, see `network`
+    options     those of `Recurrent`, for all layers; a `precision` is that of the layers' products alone, because torch
+                would round the scores' sums too
 
     Raises   UsageError for `tied` without vectors of the output's size, or a precision that there is not
     Source   tied: Press & Wolf 2017; variational dropout: Gal & Ghahramani 2016
@@ -39,29 +40,25 @@ class LanguageModel(nn.Module):
         tied: bool = False,
         dropout: float = 0.0,
         variational: bool = False,
-        recurrent_dropout: float = 0.0,
-        backend: str = "",
-        precision: str = "",
+        structure: str = "deep",
+        **options: Any,
     ):
         super().__init__()
         # One-hot vectors are looked up: what the others' width draws would be far too small.
         lowest: dict[str, Initial] | None = None if embedding_size else {"W": "normal"}
 
-        def make(index: int, input_size: int) -> Recurrent:
-            init = lowest if index == 0 else None
-            return Recurrent(
-                cell,
-                input_size,
-                hidden_size,
-                init=init,
-                recurrent_dropout=recurrent_dropout,
-                backend=backend,
-                precision=precision,
-            )
-
         self.dropout = VariationalDropout(dropout) if variational else nn.Dropout(dropout)
         self.embedding = nn.Embedding(symbols, embedding_size) if embedding_size else None
-        self.layers = deep(make, embedding_size or symbols, layers, self.dropout)
+        self.layers = network(
+            cell,
+            embedding_size or symbols,
+            hidden_size,
+            layers,
+            structure=structure,
+            dropout=self.dropout,
+            lowest=lowest,
+            **options,
+        )
         size = self.layers.output_size
         if tied and embedding_size != size:
             raise UsageError(f"tied needs vectors of the output's size: embedding_size {size}, not {embedding_size}")

@@ -1,0 +1,43 @@
+"""Many to one: a network that reads a sequence and says something of the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from unrolled.layers import Embedded, SequenceLayer, make_pooling
+from unrolled.layers.compose import check_time_major
+from unrolled.layers.given import check_tensor
+
+
+class ManyToOne(nn.Module):
+    """A score for each class of a sequence, by a linear map of a layer's output pooled over time.
+
+    pooling   'last', 'mean', 'max' or 'attention'
+    symbols   as many learned vectors below the layer, for whole numbers; 0 to give the layer its input as it is
+    dropout   share of these vectors and of what was pooled that is dropped in training
+
+    Raises   UsageError for a pooling that there is not, or a layer that is batch-first
+    """
+
+    def __init__(
+        self, layer: SequenceLayer, classes: int, *, pooling: str = "last", symbols: int = 0, dropout: float = 0.0
+    ):
+        super().__init__()
+        check_time_major([layer])
+        self.layer = Embedded(symbols, layer, dropout=dropout) if symbols else layer
+        self.pooling = make_pooling(pooling, layer.output_size, layer.backward_size)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(layer.output_size, classes)
+
+    def forward(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Scores of each sequence.
+
+        Shapes   x (time, batch, input), or whole numbers (time, batch); lengths (batch,) valid steps, in any order,
+                 0 allowed; returns (batch, classes)
+        """
+        check_tensor("x", x)
+        y, _ = self.layer(x, lengths=lengths)
+        return torch.as_tensor(self.head(self.dropout(self.pooling(y, lengths))))
