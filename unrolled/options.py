@@ -85,6 +85,10 @@ class LanguageModelOptions:
     cell: Any = _option("lstm", "A name, a file of equations or the equations.")
     hidden_size: int = _option(256, "Units of each layer.", {"above": 0})
     layers: int = _option(1, "Layers one upon the other.", {"above": 0})
+    structure: str = _option(
+        "deep", "What stands above the lowest layer: layers (deep) that add to what they read (residual) or "
+        "share their weights (tied).", None, ("deep", "residual", "tied"),
+    )  # fmt: skip
     embedding_size: int = _option(0, "Size of a learned vector for each symbol; 0 for one-hot vectors.", {"from": 0})
     tied: bool = _option(False, "Score the next symbol by the vectors that symbols enter as.")
     dropout: float = _option(
@@ -99,6 +103,13 @@ class LanguageModelOptions:
     recurrent_dropout: float = _option(
         0.0, "Share of the states that is dropped on their way to the next step.", {"from": 0, "below": 1}
     )
+    zoneout: float = _option(
+        0.0, "Probability that a unit of a state keeps its old value for a step of training.", {"from": 0, "below": 1}
+    )
+    weight_drop: float = _option(
+        0.0, "Share of the recurrent maps' weights that is dropped in training.", {"from": 0, "below": 1}
+    )
+    chrono: int | None = _option(None, "Begin the gates' biases for dependences of up to so many steps.", {"above": 2})
     backend: str = _option("", "The engine; the fastest that runs if not given.")
     precision: str = _option(
         "", "What the layers multiply in: bf16 for bfloat16, summed in float32; as the weights are if not given.", None,

@@ -44,7 +44,11 @@ def build(options: LanguageModelOptions, cell: Cell, symbols: int) -> LanguageMo
             tied=options.tied,
             dropout=options.dropout,
             variational=options.dropout_kind == "variational",
+            structure=options.structure,
             recurrent_dropout=options.recurrent_dropout,
+            zoneout=options.zoneout,
+            weight_drop=options.weight_drop,
+            chrono=options.chrono,
             backend=options.backend,
             precision=options.precision,
         )

@@ -16,7 +16,12 @@ from unrolled.models.one_to_many import LanguageModel
 from unrolled.tasks.language_model.run import LanguageModelRun
 
 # What the weights of a run are made for.
-FIXED = {"data": ("unit", "end_token"), "model": ("cell", "hidden_size", "layers", "embedding_size", "tied")}
+FIXED = {
+    "data": ("unit", "end_token"),
+    "model": ("cell", "hidden_size", "layers", "structure", "embedding_size", "tied"),
+}
+# Of runs that were made before there was such an option.
+EARLIER = {"structure": "deep"}
 SHOWN_SYMBOLS = 20
 
 
@@ -28,7 +33,7 @@ def options_of_start(begun: LanguageModelRun, given: Mapping[str, Any]) -> dict[
     options = dict(given)
     for table, names in FIXED.items():
         for name in names:
-            value = begun.cell if name == "cell" else begun.config[table][name]
+            value = begun.cell if name == "cell" else begun.config[table].get(name, EARLIER.get(name))
             if name in options and (resolve(options[name]) if name == "cell" else options[name]) != value:
                 shown = begun.cell.name if name == "cell" else value
                 raise UsageError(f"the run to start from has {name} {shown}: leave out {name}")
