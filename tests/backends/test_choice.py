@@ -54,6 +54,14 @@ def test_where_it_cannot_run_the_reference_does_and_the_reason_is_said_once():
     assert said == [f"backend llvm does not run here, so reference, which is slower, takes its place: {MISSING}"]
 
 
+@pytest.mark.usefixtures("no_llvmlite")
+def test_there_a_linear_recurrence_is_an_associative_scan():
+    said = said_by(lambda: Recurrent("mingru", 3, 5)(torch.randn(2, 1, 3)))
+    assert said == [f"backend llvm does not run here, so associative, which is slower, takes its place: {MISSING}"]
+    said = said_by(lambda: Recurrent("lstm", 3, 5)(torch.randn(2, 1, 3)))
+    assert said == [f"backend llvm does not run here, so reference, which is slower, takes its place: {MISSING}"]
+
+
 def test_each_reason_is_said(monkeypatch):
     said = []
     for reason in ("the first", "the second", "the first"):
@@ -73,6 +81,7 @@ def test_vectors_that_are_too_narrow_are_a_reason(monkeypatch):
 @pytest.mark.usefixtures("silent")
 def test_on_another_device_nothing_is_said():
     assert choose(META).name == "reference"
+    assert choose(META, linear=True).name == "associative"
 
 
 @pytest.mark.usefixtures("no_llvmlite", "silent")

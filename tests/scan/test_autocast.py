@@ -14,18 +14,20 @@ from unrolled.layers import Recurrent
 @pytest.mark.parametrize("name", all_cells())
 def test_autocast_multiplies_in_bfloat16_and_keeps_float32(name: str, backend: str) -> None:
     layer = Recurrent(name, 8, 16, backend=backend)
-    x = torch.randn(6, 4, 8, requires_grad=True)
-    expected, expected_state = layer(x)
+    given = batch_for(layer, 6, 4)
+    x, begun = given.x.requires_grad_(), tuple(1 + value.abs() for value in given.state)
+    expected, expected_state = layer(x, begun, **given.inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        y, state = layer(x)
-        from_narrow, _ = layer(x.bfloat16())
+        y, state = layer(x, begun, **given.inputs)
+        from_narrow, _ = layer(x.bfloat16(), begun, **given.inputs)
+    state, expected_state = state[: len(given.state)], expected_state[: len(given.state)]  # without the clock
     assert {v.dtype for v in (y, from_narrow, *state)} == {torch.float32}
     assert not torch.equal(y, expected)
     wanted = [x, *layer.parameters()]
     got, full = torch.autograd.grad(y.square().sum(), wanted), torch.autograd.grad(expected.square().sum(), wanted)
     assert {g.dtype for g in got} == {torch.float32}
-    assert_close([y, *state], [expected, *expected_state], 2e-2)
-    assert_close(got, full, 2e-2)
+    assert_close([y, *state], [expected, *expected_state], 4e-2)
+    assert_close(got, full, 4e-2)
 
 
 def test_autocast_leaves_double_precision_be() -> None:

@@ -116,9 +116,13 @@ class Kernel(Protocol):
 
 
 class Backend(Protocol):
-    """An engine."""
+    """An engine.
+
+    linear   whether it runs recurrences alone that are linear and element-wise in their states, as `Plan.linear` says
+    """
 
     name: str
+    linear: bool
 
     def available(self, device: torch.device) -> str:
         """'' if it runs on the device, else the reason why not."""
@@ -136,15 +140,17 @@ class Backend(Protocol):
 @cache
 def backends() -> dict[str, Backend]:
     """The engines by name, the fastest first."""
+    from unrolled.backends.associative import AssociativeBackend
     from unrolled.backends.llvm import LlvmBackend
     from unrolled.backends.reference import ReferenceBackend
 
-    return {"llvm": LlvmBackend(), "reference": ReferenceBackend()}
+    return {engine.name: engine for engine in (LlvmBackend(), AssociativeBackend(), ReferenceBackend())}
 
 
-def choose(device: torch.device, name: str = "") -> Backend:
+def choose(device: torch.device, name: str = "", linear: bool = False) -> Backend:
     """The backend called `name`, or by UNROLLED_BACKEND, or the fastest that runs on the device.
 
+    linear   whether the recurrences are linear: some backends run no others
     Warns    BackendWarning, once for each reason, where a faster one that is meant for the device does not run
     Raises   UsageError for an unknown name, or for one that does not run there, with the reason
     """
@@ -156,9 +162,16 @@ def choose(device: torch.device, name: str = "") -> Backend:
         reason = known[name].available(device)
         if reason:
             raise UsageError(f"backend {name} does not run on {device}: {reason}")
+        if known[name].linear and not linear:
+            raise UsageError(
+                f"backend {name} runs recurrences that are linear and element-wise in their states, which this is not; "
+                "`unrolled show CELL --plan` says so. Leave the backend out"
+            )
         return known[name]
     reasons: dict[str, str] = {}
     for chosen, backend in known.items():
+        if backend.linear and not linear:
+            continue
         reason = backend.available(device)
         if not reason:
             break

@@ -6,7 +6,7 @@ backward, and is held against that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ class ReferenceBackend:
     """Runs everywhere."""
 
     name = "reference"
+    linear = False
 
     def available(self, device: torch.device) -> str:
         """It always is."""
@@ -33,11 +34,11 @@ class ReferenceBackend:
 
     def forward(self, group: Sequence[tuple[Plan, Call]], train: bool) -> list[Result]:
         """One after the other."""
-        return [Interpreter(plan).forward(call, train) for plan, call in group]
+        return [self.compile(plan).forward(call, train) for plan, call in group]
 
     def backward(self, group: Sequence[tuple[Plan, Ran]]) -> list[Gradients]:
         """One after the other."""
-        return [Interpreter(plan).backward(*ran) for plan, ran in group]
+        return [self.compile(plan).backward(*ran) for plan, ran in group]
 
 
 class Interpreter:
@@ -48,8 +49,8 @@ class Interpreter:
 
     def forward(self, call: Call, train: bool = False) -> Result:
         """Run over all time."""
-        environment = Environment(self.plan, call, _leaves(self.plan.program.nodes))
-        _run_hoisted(environment)
+        environment = Environment(self.plan, call, leaves_of(self.plan.program.nodes))
+        run_hoisted(environment)
         return _forward(environment, train)
 
     def saved_like(self, call: Call) -> list[Tensor]:
@@ -64,16 +65,17 @@ class Interpreter:
         self, call: Call, outputs: Sequence[Tensor], saved: Sequence[Tensor], d: Cotangents, wanted: Sequence[bool]
     ) -> Gradients:
         """The gradients by the plan's backward."""
-        environment = Environment(self.plan, call, _leaves(reachable(self.plan.backward.roots)))
+        environment = Environment(self.plan, call, leaves_of(reachable(self.plan.backward.roots)))
         restore(environment, outputs, saved, d)
         return Reverse(environment, wanted).run(d)
 
 
-def _leaves(nodes: Sequence[Node]) -> list[Node]:
+def leaves_of(nodes: Iterable[Node]) -> list[Node]:
+    """Those of the nodes that nothing computes."""
     return [node for node in nodes if not node.args]
 
 
-def _run_hoisted(environment: Environment) -> None:
+def run_hoisted(environment: Environment) -> None:
     """What depends on no state, over all time at once; the old values of a delay are its new ones shifted."""
     plan, values = environment.plan, environment.values
     program = plan.program
@@ -111,7 +113,7 @@ def _forward(environment: Environment, train: bool) -> Result:
     leaves = [environment.leaves.get(("state", name)) for name, _ in program.states]
     delays = {environment.leaves.get(("state", name)) for name in plan.delays}
     recorded |= {leaf: [] for leaf in leaves if leaf in (*shown, *saved) and leaf not in delays}
-    instructions = _instructions(environment)
+    instructions = instructions_of(environment)
     columns = columns_of(environment.values)
     values: Values = dict(environment.values)
     states = list(call.states)
@@ -137,28 +139,37 @@ def _forward(environment: Environment, train: bool) -> Result:
         for (name, _), state in zip(program.states, states, strict=True):
             if name in histories:
                 histories[name].append(state)
+    environment.values.update({node: torch.stack(column) for node, column in recorded.items() if column})
+    kept = [
+        torch.stack(histories[name]) if histories[name] else state.new_zeros(0, *state.shape)
+        for (name, _), state in zip(program.states, states, strict=True)
+        if name in histories
+    ]
+    # A state that is handed on, or that is a step of an input, is not to share its memory.
+    return packed(environment, [state.clone() for state in states], kept, train)
+
+
+def packed(environment: Environment, finals: list[Tensor], histories: list[Tensor], train: bool) -> Result:
+    """What a scan gives, of the values over all time; nothing shares its memory with another.
+
+    histories   the states that are kept beside the output, over all time
+    """
+    plan, program = environment.plan, environment.plan.program
 
     def sequence_of(node: Node) -> Tensor:
-        if recorded.get(node):
-            return torch.stack(recorded[node])
         if node in environment.values and environment.time:
             return environment.over_time(environment.values[node]).clone()
         width = environment.sizes[node.shape[0]] if node.shape else 1
-        return call.states[0].new_zeros(environment.time, environment.batch, width)
+        return finals[0].new_zeros(environment.time, environment.batch, width)
 
     outputs = []
-    for node in shown:
+    for node in (program.results[0], *(program.tap(name) for name in plan.taps)):
         value = sequence_of(node)
         if environment.mask is not None:
             value = torch.where(environment.mask, value, value.new_zeros(()))
         outputs.append(environment.outgoing(value))
-    kept = [sequence_of(node) for node in saved]
-    for (name, _), state in zip(program.states, states, strict=True):
-        if name in histories:
-            history = histories[name]
-            kept.append(torch.stack(history) if history else state.new_zeros(0, *state.shape))
-    # A state that is handed on, or that is a step of an input, is not to share its memory.
-    return Result(outputs, [state.clone() for state in states], kept)
+    kept = [sequence_of(node) for _, node in plan.backward.saved] if train else []
+    return Result(outputs, finals, [*kept, *histories])
 
 
 def _read_states(environment: Environment, step: int, states: list[Tensor], before: list[Tensor]) -> list[Tensor]:
@@ -171,7 +182,8 @@ def _read_states(environment: Environment, step: int, states: list[Tensor], befo
     return [torch.where(mask, now, old.detach()) for now, old in zip(states, before, strict=True)]
 
 
-def _instructions(environment: Environment) -> list[Instruction]:
+def instructions_of(environment: Environment) -> list[Instruction]:
+    """What a step computes, in order."""
     plan = environment.plan
     found = [environment.instruction(node) for node in plan.prelude]
     for stage in plan.stages:

@@ -11,14 +11,14 @@ from unrolled.language import U, W, b, cell, layer_norm, mean, p, sigmoid, sqrt,
 @cell(source="Ba, Kiros & Hinton 2016, arXiv 1607.06450, supplement", init={"p": 1.0})
 def layer_norm_gru(x, h):
     """A GRU with steady gates at any size of the weights: both share one mean and deviation; for hard training."""
-    mw = mean(W.z @ x + W.r @ x) / 2
-    mu = mean(U.z @ h + U.r @ h) / 2
-    wz, wr = W.z @ x - mw, W.r @ x - mw
-    uz, ur = U.z @ h - mu, U.r @ h - mu
-    sw = sqrt(mean(wz * wz + wr * wr) / 2 + 1e-5)
-    su = sqrt(mean(uz * uz + ur * ur) / 2 + 1e-5)
-    z = sigmoid(p.wz * wz / sw + p.uz * uz / su + b.z)
-    r = sigmoid(p.wr * wr / sw + p.ur * ur / su + b.r)
+    m = mean(W.z @ x + W.r @ x) / 2
+    n = mean(U.z @ h + U.r @ h) / 2
+    wz, wr = W.z @ x - m, W.r @ x - m
+    uz, ur = U.z @ h - n, U.r @ h - n
+    v = sqrt(mean(wz * wz + wr * wr) / 2 + 1e-5)
+    q = sqrt(mean(uz * uz + ur * ur) / 2 + 1e-5)
+    z = sigmoid(p.wz * wz / v + p.uz * uz / q + b.z)
+    r = sigmoid(p.wr * wr / v + p.ur * ur / q + b.r)
     g = tanh(p.wg * layer_norm(W.g @ x) + b.g + r * (p.ug * layer_norm(U.g @ h) + b.u))
     h = (1 - z) * h + z * g
     return h

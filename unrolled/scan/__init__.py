@@ -46,7 +46,7 @@ def scans(group: Sequence[tuple[Plan, Call]], backend: str = "") -> list[Scanned
     clocks = [call.clock for call in calls]
     tensors: list[Tensor | None] = [*joined(lists), *clocks]
     train = trains(tensors)
-    engine = _engine(first.states[0].device.type, backend)
+    engine = _engine(first.states[0].device.type, backend, all(bool(plan.linear) for plan in plans))
     compiling = torch.compiler.is_compiling()
     if not (compiling or train or transformed() or observed(tensors)):
         with torch.no_grad(), no_autocast(first):
@@ -80,9 +80,9 @@ def multiplies_in(own: torch.dtype, device: torch.device) -> str:
     return str(torch.get_autocast_dtype(device.type)).removeprefix("torch.")
 
 
-def _choose_engine(device: str, backend: str) -> str:
+def _choose_engine(device: str, backend: str, linear: bool) -> str:
     """The backend of this call, named once, so that its forward and backward are the same one's."""
-    return choose(torch.device(device), backend).name
+    return choose(torch.device(device), backend, linear).name
 
 
 _engine: Any = torch.compiler.assume_constant_result(_choose_engine)

@@ -18,6 +18,7 @@ class LlvmBackend:
     """Runs on the CPU."""
 
     name = "llvm"
+    linear = False
 
     def available(self, device: torch.device) -> str:
         """'' on a CPU for which code can be generated."""
