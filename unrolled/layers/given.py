@@ -107,6 +107,7 @@ def _check_not_read_itself(cell: Cell, program: Program, name: str) -> None:
 
 
 def check_one_hot(x: Tensor, size: int, lengths: Tensor | None) -> None:
+    """Raise a ShapeError unless the whole numbers, those of the padding aside, are below the size of their vectors."""
     if x.dtype == torch.bool or x.is_complex():
         raise ShapeError(f"x holds vectors or the whole numbers of one-hot vectors, not {x.dtype}")
     if sequence.readable(x) and (lengths is None or sequence.readable(lengths)) and x.numel():
