@@ -1,36 +1,57 @@
-"""Writes into README.md what is generated: the table of cells. `--check` only says whether it is up to date."""
+"""Writes what is generated: the names of the cells in README.md, and the gallery.
+
+`--check` only says whether it is up to date.
+"""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
+import gallery
+
 from unrolled.cells import all_cells
-from unrolled.ir.summary import parameter_formula, typical_plan
+from unrolled.structures import STRUCTURES
 
 README = Path(__file__).parent.parent / "README.md"
 BEGIN, END = "<!-- cells: written by `make docs` -->", "<!-- end of cells -->"
 
 
-def cells_table() -> str:
-    """Every cell, one row each."""
-    rows = ["| cell | states | parameters | stages | equations from |", "|---|---|---|---|---|"]
-    for name, cell in all_cells().items():
-        plan = typical_plan(cell.program)
-        states = ", ".join(state for state, _ in cell.program.states)
-        rows.append(f"| `{name}` | {states} | {parameter_formula(plan)} | {len(plan.stages)} | {cell.source} |")
-    return "\n".join(rows)
+def names() -> str:
+    """The names of all cells and structures, each with the way to its place in the gallery."""
+    return "\n\n".join(
+        f"{len(kind)} {word}: {', '.join(f'[{name}](docs/cells.md#{name})' for name in kind)}."
+        for word, kind in (("cells", all_cells()), ("structures", STRUCTURES))
+    )
 
 
-def written(readme: str) -> str:
-    """The text with the generated part made anew."""
-    before, _, rest = readme.partition(BEGIN)
+def readme() -> str:
+    """README.md with its generated part made anew."""
+    before, _, rest = README.read_text(encoding="utf-8").partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{cells_table()}\n{END}{after}"
+    return f"{before}{BEGIN}\n{names()}\n{END}{after}"
+
+
+def files() -> dict[Path, str]:
+    """Every file that is generated, wholly or in part, with its text."""
+    return {README: readme(), **gallery.files()}
+
+
+def outdated() -> list[Path]:
+    """The files that are not what they would be, and drawings that nothing refers to any more."""
+    wanted = files()
+    changed = [path for path, text in wanted.items() if not path.exists() or path.read_text(encoding="utf-8") != text]
+    return changed + [path for path in gallery.drawings() if path not in wanted]
 
 
 if __name__ == "__main__":
-    current = README.read_text(encoding="utf-8")
+    late = outdated()
     if "--check" in sys.argv:
-        sys.exit("README.md is out of date: make docs" if written(current) != current else 0)
-    README.write_text(written(current), encoding="utf-8")
+        sys.exit(f"out of date: {', '.join(path.name for path in late)}: make docs" if late else 0)
+    wanted = files()
+    for path in late:
+        if path in wanted:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(wanted[path], encoding="utf-8")
+        else:
+            path.unlink()

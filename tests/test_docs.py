@@ -1,16 +1,25 @@
 """What the documents say is run."""
 
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from unrolled.cells import all_cells
 from unrolled.cli import app
+from unrolled.structures import STRUCTURES
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "docs/engine.md", "docs/language.md", "docs/language-model.md"]
+DOCUMENTS = [
+    "README.md",
+    "docs/engine.md",
+    "docs/language.md",
+    "docs/language-model.md",
+    "docs/cells.md",
+    "docs/notes.md",
+]
 
 
 def blocks(document, language):
@@ -54,12 +63,28 @@ def test_make_targets_of_the_readme_exist():
         assert re.search(rf"^{target}:", makefile, re.M), target
 
 
-def test_the_table_of_cells_is_up_to_date():
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
-    readme = generate.README.read_text(encoding="utf-8")
-    assert generate.written(readme) == readme, "run `make docs`"
+def test_what_is_generated_is_up_to_date(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    generate = importlib.import_module("generate")
+    assert [path.name for path in generate.outdated()] == [], "run `make docs`"
+
+
+def test_every_cell_and_every_structure_has_its_place_and_its_drawings_in_the_gallery(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    drawn = importlib.import_module("structures").DRAWINGS
+    page = (ROOT / "docs" / "cells.md").read_text(encoding="utf-8")
+    for name in (*all_cells(), *STRUCTURES):
+        assert re.search(rf"^#+ {name}$", page, re.M), name
+    drawings = re.findall(r"\]\((figures/[^)]+)\)", page)
+    assert len(drawings) == 3 * len(all_cells()) + len(drawn)
+    assert all((ROOT / "docs" / path).exists() for path in drawings)
+    anchors = re.findall(r"\]\(#([^)]+)\)", page)
+    assert anchors == [*all_cells(), *STRUCTURES]
+
+
+def test_the_gallery_has_no_macro_that_github_refuses():
+    page = (ROOT / "docs" / "cells.md").read_text(encoding="utf-8")
+    assert not re.search(r"\\(operatorname|mbox|phantom|def|newcommand)\b", page)
 
 
 def test_the_cell_of_the_readme_is_the_one_that_the_demo_trains():

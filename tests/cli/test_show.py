@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from unrolled.backends.llvm import machine
 from unrolled.backends.llvm.machine import unavailable
 from unrolled.cells import all_cells, get
 from unrolled.cli import main
+from unrolled.ir.show import definitions
 from unrolled.language import parse
 
 
@@ -37,6 +39,65 @@ def test_several_stages_are_printed_in_the_order_of_the_arrow(capsys: pytest.Cap
     main(["show", "lstm", "--plan", "--equations"])
     out = capsys.readouterr().out
     assert out.index("def lstm") < out.index("stage 1")
+
+
+def test_a_step_is_shown_in_numbers_that_follow_the_equations(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "lstm", "--step"]) == 0
+    shown = capsys.readouterr().out
+    parts = [part.splitlines()[1:] for part in shown.split("\n\n")[1:]]
+    old, new, after = ({row.split()[0]: [float(each) for each in row.split()[-2:]] for row in part} for part in parts)
+    assert list(old) == ["x", "h", "c"]
+    assert list(new) == ["i", "f", "g", "o", "c", "h"]
+    assert after == {"h": new["h"], "c": new["c"]}
+    for unit in range(2):
+        c = new["f"][unit] * old["c"][unit] + new["i"][unit] * new["g"][unit]
+        assert c == pytest.approx(new["c"][unit], abs=2e-3)
+        assert new["o"][unit] * math.tanh(c) == pytest.approx(new["h"][unit], abs=2e-3)
+    main(["show", "lstm", "--step"])
+    assert capsys.readouterr().out == shown
+
+
+@pytest.mark.parametrize("name", all_cells())
+def test_every_cell_shows_a_step_with_all_its_equations(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", name, "--step"]) == 0
+    shown = capsys.readouterr().out
+    assert "nan" not in shown
+    for _, node, line in definitions(get(name).program):
+        assert not node.args or f"  {line}" in shown
+
+
+def test_names_that_are_given_twice_are_shown_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    twice = MINE.replace("    return h", "    h = 0 * h\n    return h")
+    (tmp_path / "mine.txt").write_text(twice, encoding="utf-8")
+    assert main(["show", str(tmp_path / "mine.txt"), "--step"]) == 0
+    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  h = "))
+    assert set(second.split()[-2:]) <= {"0.000", "-0.000"}
+    assert set(first.split()[-2:]).isdisjoint({"0.000", "-0.000"})
+
+
+def test_a_diagram_is_printed_or_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "gru", "--diagram"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("<svg ")
+    file = tmp_path / "gru.svg"
+    assert main(["show", "gru", str(file), "--diagram"]) == 0
+    assert file.read_text(encoding="utf-8") == printed
+    assert capsys.readouterr().out == f"written to {file}\n"
+    assert main(["show", "gru", "--diagram", "--highlight", "z"]) == 0
+    assert capsys.readouterr().out != printed
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["--diagram", "--highlight", "zz"], "the drawing has no equation 'zz'. Did you mean z?"),
+        (["--highlight", "z"], "--highlight goes with --diagram"),
+        (["gru.svg"], "a file goes with --diagram"),
+    ],
+)
+def test_what_a_diagram_cannot_show_is_said(given: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show", "gru", *given]) == 2
+    assert message in capsys.readouterr().err
 
 
 needs_code = pytest.mark.skipif(unavailable() != "", reason=unavailable())

@@ -117,6 +117,7 @@ def test_a_name_given_again_is_counted():
 def test_a_subscript_stands_below_its_symbol():
     assert r"U_{h,1}\, {h}^{(1)}_{t} + b_{h,1}" in recurrent_highway.latex()
     assert _right("U.a[1][2] @ h") == r"U_{a,1,2}\, h_{t-1}"
+    assert _right("U.i_up @ h") == r"U_{i^{\mathrm{up}}}\, h_{t-1}"
 
 
 def test_words_are_upright_and_greek_names_are_letters():

@@ -7,7 +7,7 @@ from unrolled.cells import all_cells, get, resolve
 from unrolled.ir.plan import groups_of
 from unrolled.ir.program import bind
 from unrolled.ir.structure import STRUCTURES
-from unrolled.ir.summary import ENTRIES, Formula, parameter_formula, summary, typical_plan
+from unrolled.ir.summary import ENTRIES, Formula, flop_formula, parameter_formula, summary, typical_plan
 from unrolled.language import parse
 
 MANY_STRUCTURES = """\
@@ -67,6 +67,24 @@ def test_every_structure_has_a_formula() -> None:
 )
 def test_formulas_read_as_they_are_written_by_hand(cell: str, formula: str) -> None:
     assert str(parameter_formula(typical_plan(resolve(cell).program))) == formula
+
+
+@pytest.mark.parametrize(
+    ("cell", "formula"),
+    [
+        ("lstm", "hidden·(8·input + 8·hidden + 17)"),  # 8 products, 2 + 1 a gate, 3 for c, 2 for h
+        ("elman", "hidden·(2·input + 2·hidden + 3)"),
+        # p.h * p.k is computed once a call, and raw is a map where the sizes differ.
+        (MINE.replace("W.h @ x", "p.h * p.k * raw(x)"), "hidden·(2·input + 2·hidden + 3)"),
+        (
+            '@cell(structure={"U.h": antisymmetric()})\ndef anti(x, h):\n    h = tanh(W.h @ x + U.h @ h)\n    return h',
+            "2·hidden·(input + hidden)",  # the zeros of the diagonal are left out
+        ),
+        ('@cell(structure={"U.h": diagonal()})\ndef own(x, h):\n    h = W.h @ x + U.h @ h\n    return h', None),
+    ],
+)
+def test_operations_are_two_for_an_entry_of_a_map_and_one_for_a_unit(cell: str, formula: str | None) -> None:
+    assert str(flop_formula(typical_plan(resolve(cell).program))) == (formula or "2·hidden·(input + 1)")
 
 
 def test_an_empty_formula_is_zero() -> None:

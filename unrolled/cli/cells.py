@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -18,8 +19,14 @@ def show(
             show_default=False,
         ),
     ],
+    file: Annotated[str, typer.Argument(help="Where --diagram is written, else printed.", show_default=False)] = "",
     equations: Annotated[bool, typer.Option("--equations", help="The cell in its own language.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="The equations typeset.")] = False,
+    diagram: Annotated[bool, typer.Option("--diagram", help="The step drawn, as SVG.")] = False,
+    highlight: Annotated[
+        str, typer.Option("--highlight", help="The equation of --diagram that stands out.", show_default=False)
+    ] = "",
+    step: Annotated[bool, typer.Option("--step", help="One small step in numbers, equation by equation.")] = False,
     ir: Annotated[bool, typer.Option("--ir", help="The program: one operation a line.")] = False,
     gradient: Annotated[bool, typer.Option("--gradient", help="The backward step as equations.")] = False,
     plan: Annotated[bool, typer.Option("--plan", help="What leaves the time loop, products, stages.")] = False,
@@ -42,6 +49,8 @@ def show(
 
     if train and not (llvm or asm):
         raise UsageError("--train says which code is printed; it goes with --llvm or --asm")
+    if (file or highlight) and not diagram:
+        raise UsageError(f"{'a file' if file else '--highlight'} goes with --diagram: unrolled show {cell} --diagram")
     chosen = resolve(cell)
     program = chosen.program
     parts = []
@@ -49,6 +58,14 @@ def show(
         parts.append(chosen.text)
     if latex or notation:
         parts.append(chosen.latex(notation or "unrolled"))
+    if diagram:
+        from unrolled.ir.diagram import diagram as drawn
+
+        parts += _kept(drawn(program, highlight), file)
+    if step:
+        from unrolled.layers.worked import worked_step
+
+        parts.append(worked_step(chosen))
     if ir:
         parts.append(listing(program.nodes, display_names(program)))
     if gradient:
@@ -64,12 +81,23 @@ def show(
     print("\n\n".join(part.strip("\n") for part in parts))
 
 
+def _kept(drawing: str, file: str) -> list[str]:
+    """What is printed of a drawing: all of it, or where it was written to."""
+    if not file:
+        return [drawing]
+    Path(file).write_text(drawing, encoding="utf-8")
+    return [f"written to {file}"]
+
+
 def cells(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")] = False,
 ) -> None:
-    """List the cells and what each of them costs."""
+    """List the cells, and what each of them costs, and the structures that are made of them."""
+    from dataclasses import asdict
+
     from unrolled.cells import all_cells
     from unrolled.ir.summary import parameter_formula, typical_plan
+    from unrolled.structures import STRUCTURES
 
     rows: list[dict[str, Any]] = []
     for name, cell in all_cells().items():
@@ -87,7 +115,8 @@ def cells(
     if as_json:
         import json
 
-        print(json.dumps({"cells": rows}, ensure_ascii=False, indent=2))
+        structures = [{"name": name, **asdict(structure)} for name, structure in STRUCTURES.items()]
+        print(json.dumps({"cells": rows, "structures": structures}, ensure_ascii=False, indent=2))
         return
     from rich import box
     from rich.console import Console
@@ -96,8 +125,13 @@ def cells(
     table = Table("name", "states", "parameters", "stages", "source", box=box.SIMPLE_HEAD)
     for row in rows:
         table.add_row(row["name"], ", ".join(row["states"]), row["parameters"], str(row["stages"]), row["source"])
-    # What is piped has no width to keep to: each cell stays on one line.
-    Console(width=None if sys.stdout.isatty() else 240, highlight=False, markup=False).print(table)
+    made = Table("structure", "what it does", "how", box=box.SIMPLE_HEAD)
+    for name, structure in STRUCTURES.items():
+        made.add_row(name, structure.sentence, structure.use)
+    # What is piped has no width to keep to: each row stays on one line.
+    console = Console(width=None if sys.stdout.isatty() else 500, highlight=False, markup=False)
+    console.print(table)
+    console.print(made)
 
 
 def demo(

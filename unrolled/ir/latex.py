@@ -113,7 +113,7 @@ class _Plain:
         return family
 
     def subscript(self, name: str) -> str:
-        return name
+        return _word(name) if "_" in name else name
 
 
 class _Lecture(_Plain):
@@ -131,7 +131,7 @@ class _Lecture(_Plain):
 
     def subscript(self, name: str) -> str:
         memory = "c" in dict(self.program.states)
-        return {**_LECTURE_GATE, "g": "c" if memory else "s", "h": "s"}.get(name, name)
+        return {**_LECTURE_GATE, "g": "c" if memory else "s", "h": "s"}.get(name) or super().subscript(name)
 
     def _is_gate(self, name: str) -> bool:
         node = self.program.names.get(name)

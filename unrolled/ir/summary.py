@@ -108,6 +108,9 @@ ENTRIES: dict[str, Callable[[Structure, Formula, Formula], Formula]] = {
 }
 
 
+_MOVES = ("raw", "repeat", "spread")
+
+
 def group_formula(group: Group) -> Formula:
     """The number of entries that one stacked parameter stores."""
     axes = [Formula.axis(name) for name in group.shape]
@@ -124,15 +127,38 @@ def parameter_formula(plan: Plan) -> Formula:
     return total
 
 
-def typical_plan(program: Program) -> Plan:
-    """The plan at sizes that show everything: the axes differ, and every structure, repeat and clock fits."""
+def flop_formula(plan: Plan) -> Formula:
+    """The operations of one step: two for each entry of a map that is multiplied, else one for each unit.
+
+    What depends on no sequence and no state is computed once a call and not counted, nor is what only moves units. All
+    modules of a clock are taken as due.
+    """
+    total = Formula({})
+    for node in (*plan.hoisted, *plan.step_nodes):
+        if node.op == "product":
+            structure = node.args[0]["structure"]
+            entries = ENTRIES[structure.name](structure, *(Formula.axis(name) for name in node.args[0].shape))
+            total += entries * (4 if structure.name == "antisymmetric" else 2)  # each entry stands twice in the map
+        elif node.op not in _MOVES:
+            axes = [axis for each in (node, *node.args) for axis in each.shape[:1]]
+            total += Formula.axis(axes[0]) if axes else 1
+    return total
+
+
+def unit_of(program: Program) -> int:
+    """What divides the sizes of all axes when every structure, repeat and clock of a program fits."""
     divisors = list(program.axes.values())
     for node in program.nodes:
         if node.op == "tick":
             divisors.append(len(node["periods"]))
         elif node.op == "parameter" and len(node.shape) == 2:
             divisors += [a if isinstance(a, int) else len(a) for a in node["structure"].arguments]
-    unit = lcm(*divisors)
+    return lcm(*divisors)
+
+
+def typical_plan(program: Program) -> Plan:
+    """The plan at sizes that show everything: the axes differ, and every structure, repeat and clock fits."""
+    unit = unit_of(program)
     try:
         return make_plan(bind(program, {**program.axes, "input": 3 * unit, "hidden": 2 * unit}))
     except ShapeError:  # a square structure on an input map: the cell needs equal sizes
