@@ -42,7 +42,7 @@ PEERS = {
     "antisymmetric": Peer(
         "AntisymmetricRNN",
         {"weight_ih": "W.h", "weight_hh": "0.5*U.h", "bias_ih": "b.h"},
-        {"epsilon": 0.1, "gamma": 0.01},
+        {"epsilon": 0.01, "gamma": 0.01},
     ),
     "indrnn": Peer("IndRNN", {"weight_ih": "W.h", "vector_u": "p.h", "bias_ih": "b.h"}, {"nonlinearity": "relu"}),
     # Theirs departs from the paper: it has tanh where the paper has 4 sigmoid(v) - 2, which is 2 tanh(v / 2), and
