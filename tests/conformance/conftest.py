@@ -10,16 +10,18 @@ from tests.conformance.networks import VARIANTS
 from unrolled.backends.llvm import arena
 from unrolled.backends.llvm.machine import unavailable
 
+SWEEPS = (Path(__file__).parent, Path(__file__).parent.parent / "backends")
 # What a variant of another cell goes through in every run: its gradients by finite differences, and every engine
 # against the reference, ragged, reversed, with resets and taps.
 ALWAYS = {"test_gradients_are_finite_differences", "test_the_plans_backward_is_that_of_autograd"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """Leave the rest of the sweep over variants to the slow tests."""
+    """Leave the rest of the sweeps over variants, the engine's own among them, to the slow tests."""
     for item in items:
         name = item.callspec.params.get("name") if hasattr(item, "callspec") else None
-        if name in VARIANTS and item.path.parent == Path(__file__).parent and item.originalname not in ALWAYS:
+        swept = any(item.path.is_relative_to(folder) for folder in SWEEPS)
+        if name in VARIANTS and swept and item.originalname not in ALWAYS:
             item.add_marker(pytest.mark.slow)
 
 

@@ -65,7 +65,7 @@ NAMES = list(CELLS)
 VARIANTS = {
     "lstm-nig", "lstm-nfg", "lstm-nog", "lstm-niaf", "lstm-noaf", "lstm-np", "lstm-f", "lstm-i", "lstm-o", "lstm-1997",
     "layer-norm-lstm-per-gate", "layer-norm-gru", "depth-gated-lstm-first", "depth-block", "grid-block", "mut1", "mut2",
-    "elman-relu", "child-sum-node", "child-sum-edge", "mingru",
+    "elman-relu", "child-sum-node", "child-sum-edge", "mingru", "mut3", "priority-grid-block", "binary-tree-lstm",
 }  # fmt: skip
 # A module of the clock, or a chunk, has one unit or more.
 FOR_ONE_UNIT: dict[str, dict[str, Any]] = {"clockwork": {"periods": (2,)}, "weird": {"chunk": 1}}
