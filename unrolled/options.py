@@ -109,7 +109,9 @@ class LanguageModelOptions:
     weight_drop: float = _option(
         0.0, "Share of the recurrent maps' weights that is dropped in training.", {"from": 0, "below": 1}
     )
-    chrono: int | None = _option(None, "Begin the gates' biases for dependences of up to so many steps.", {"above": 2})
+    chrono: int = _option(
+        0, "Begin the gates' biases for dependences of up to so many steps; 0 for the cell's own values.", {"from": 0}
+    )
     backend: str = _option("", "The engine; the fastest that runs if not given.")
     precision: str = _option(
         "", "What the layers multiply in: bf16 for bfloat16, summed in float32; as the weights are if not given.", None,

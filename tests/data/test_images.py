@@ -42,6 +42,7 @@ def test_patches_go_row_of_patches_after_row_and_hold_their_pixels_likewise() ->
         assert (found[step] == IMAGES[:, top : top + 2, left : left + 3].reshape(2, -1)).all()
     assert torch.equal(patches(IMAGES, 1, 6), rows(IMAGES))
     assert torch.equal(patches(IMAGES, 1, 1), pixels(IMAGES))
+    assert patches(IMAGES[:0], 2, 3).shape == (4, 0, 6)
 
 
 def test_channels_stay_with_their_pixel() -> None:

@@ -103,7 +103,12 @@ def test_cells_without_such_a_gate_are_refused_in_words() -> None:
     kept = "@cell\ndef m(x, h, c):\n    i = sigmoid(W.i @ x + b.i)\n    c = c + i * h\n    h = tanh(c)\n    return h, c"
     with pytest.raises(CellError, match="has no gate that keeps a state"):
         Recurrent(parse(kept), 3, 4, chrono=10)
-    with pytest.raises(CellError, match="cell 'lstm': gate f has 0 biases, not one"):
+    with pytest.raises(CellError, match="cell 'qrnn': gate f has 0 biases, not one"):
+        Recurrent("qrnn", 3, 4, chrono=10)
+    unnamed = "@cell\ndef m(x, h):\n    h = sigmoid(W.f @ x) * h + W.g @ x\n    return h"
+    with pytest.raises(CellError, match="cell 'm': a gate has 0 biases, not one"):
+        Recurrent(parse(unnamed), 3, 4, chrono=10)
+    with pytest.raises(UsageError, match="chrono draws the biases of gates, and bias=False leaves them out"):
         Recurrent("lstm", 3, 4, chrono=10, bias=False)
     for wrong in (2, 0, float("nan")):
         with pytest.raises(UsageError, match="chrono is the longest dependence in steps, more than 2, not"):

@@ -19,7 +19,8 @@ def same(made: Stacked, composed: Stacked) -> bool:
 
 def test_layers_stand_upon_each_other_with_the_dropout_between() -> None:
     made = network("gru", 3, 5, 2, dropout=nn.Identity(), backend="reference")
-    assert same(made, Stacked(Recurrent("gru", 3, 5), nn.Identity(), Recurrent("gru", 5, 5)))
+    lower, upper = (Recurrent("gru", size, 5, backend="reference") for size in (3, 5))
+    assert same(made, Stacked(lower, nn.Identity(), upper))
     assert all(layer.backend == "reference" for layer in made.layers if isinstance(layer, Recurrent))
 
 
@@ -54,6 +55,12 @@ def test_the_lowest_layer_may_begin_otherwise() -> None:
     lowest, upper = made.layers
     assert not lowest.W.h.any()
     assert upper.W.h.any()
+
+
+def test_initial_values_for_all_layers_go_before_those_of_the_lowest() -> None:
+    made = network("lstm", 3, 5, 2, lowest={"W": "zeros", "b.i": 2.0}, init={"b.f": 3.0, "b.i": 4.0})
+    assert all((layer.b.f == 3).all() and (layer.b.i == 4).all() for layer in made.layers)
+    assert not made.layers[0].W.f.any()
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,12 @@ def test_one_slice_is_the_plain_layer(parts: int, times: int) -> None:
     assert_close([made(x, LENGTHS)], [expected], 1e-12)
 
 
+def test_levels_may_share_their_weights() -> None:
+    level, x = recurrent("gru", 3, 3).double(), torch.randn(17, len(LENGTHS), 3, dtype=torch.float64)
+    copies = [copy.deepcopy(level) for _ in range(3)]
+    assert_close([Sliced(level, level, level, parts=2)(x, LENGTHS)], [Sliced(*copies, parts=2)(x, LENGTHS)], 0.0)
+
+
 def test_a_linear_network_in_slices_is_the_network_over_all_steps() -> None:
     """The paper's theorem: maps of states that go on as far as the slices reach, and inputs as they are."""
     cell = parse("@cell\ndef linear(x, h):\n    h = W.h @ x + U.h @ h\n    return h\n")

@@ -150,6 +150,15 @@ def test_where_the_sizes_differ_a_map_without_bias_is_added() -> None:
     assert_close([whole(numbers, lengths=lengths)[0]], [whole(one_hot, lengths=lengths)[0]], 1e-12)
 
 
+@pytest.mark.parametrize("hidden_size", [3, 5], ids=["sum", "map"])
+def test_a_residual_layer_takes_the_types_that_its_layer_takes(hidden_size: int) -> None:
+    whole, x = Residual(recurrent("gru", 3, hidden_size, precision="bf16")), batch().bfloat16()
+    for given in (x, x.double()):
+        y, _ = whole(given)
+        assert y.dtype == torch.float32
+        assert_close([y], [whole(x.float())[0]], 0.0)
+
+
 def test_what_the_padding_holds_does_not_reach_the_gradient_of_the_map() -> None:
     whole, x = Residual(layer_of("gru")), batch()
     assert whole.shortcut is not None
@@ -233,6 +242,22 @@ def test_each_direction_reads_the_memory_of_its_own_direction_below() -> None:
     assert_close([y], [torch.cat(expected, -1)], 1e-12)
 
 
+def test_an_input_that_one_direction_reads_is_not_given_to_the_other() -> None:
+    cell = """
+@cell
+def timed(x, h, dt: Input[()], below_c: Input["hidden"]):
+    h = tanh(W.h @ x + U.h @ h + below_c) * dt
+    return h
+"""
+    ahead, behind = recurrent(parse(cell), 3, 5), recurrent("gru", 3, 4, reverse=True)
+    x, more = batch().float(), {"dt": torch.rand(4, 3), "below_c": torch.randn(4, 3, 5)}
+    both = Bidirectional(ahead, behind)
+    y, _ = both(x, lengths=LENGTHS, **more)
+    assert_close([y], [torch.cat([ahead(x, lengths=LENGTHS, **more)[0], behind(x, lengths=LENGTHS)[0]], -1)])
+    with pytest.raises(ShapeError, match="has no input 'dtt'"):
+        both(x, dtt=more["dt"], **more)
+
+
 @pytest.mark.skipif(bool(unavailable()), reason="no kernels can be compiled here")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["depth-gated", "tied"])
@@ -243,6 +268,7 @@ def test_a_stack_is_streamed_with_its_links_and_its_states(name: str, threads: i
     stream = network.stream(3, threads=threads)
     assert_close([torch.stack([stream.step(each).clone() for each in x])], [y], 1e-12)
     again = pickle.loads(pickle.dumps(stream))
+    stream.state = state
     for each in (stream, again):
         assert_close([torch.stack([each.step(step).clone() for step in x])], [further], 1e-12)
 

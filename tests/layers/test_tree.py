@@ -225,6 +225,9 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "nodes": (
         lambda: TreeLSTM(3, 4)(torch.zeros(2, 3), Trees(["(a b c)"])), ShapeError, r"have 4 nodes: .*\(4, input\)",
     ),
+    "no-levels": (
+        lambda: TreeLSTM(3, 4)(torch.zeros(3, 3), ["(a b)"]), ShapeError, r"trees is of type list; give Trees\(",
+    ),
     "edge-alone": (
         lambda: Recurrent("child-sum-edge", 3, 4)(torch.zeros(2, 1, 3)), ShapeError, "h=… is missing",
     ),

@@ -140,6 +140,8 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         layer(torch.full((7, 4), 3))
     with pytest.raises(ShapeError, match=r"state inputs is \(4, 1, 3\); expected \(batch, window - 1, input\)"):
         layer(torch.randn(7, 4, 3, dtype=torch.float64), (torch.zeros(4, 1, 3),))
+    with pytest.raises(ShapeError, match="the state has 2 tensors; a window has one"):
+        layer(torch.randn(7, 4, 3, dtype=torch.float64), (torch.zeros(4, 3), torch.zeros(4, 3)))
     with pytest.raises(ShapeError, match="no further inputs or taps: taps"):
         layer(torch.randn(7, 4, 3, dtype=torch.float64), taps=("h",))
     with pytest.raises(UsageError, match="WindowMLP cannot be streamed"):

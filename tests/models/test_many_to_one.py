@@ -69,6 +69,12 @@ def test_each_step_gets_scores_and_the_state_goes_on() -> None:
     torch.testing.assert_close(anew[4:], model(x[4:])[0])
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32], ids=str)
+def test_symbols_are_whole_numbers_of_any_type(dtype: torch.dtype) -> None:
+    model, x = ManyToOne(layer_of("gru"), 3, symbols=9), torch.randint(9, (6, 3))
+    assert torch.equal(model(x.to(dtype), LENGTHS), model(x, LENGTHS))
+
+
 def test_dropout_is_of_the_vectors_and_of_the_output_in_training_only() -> None:
     model = ManyToOne(layer_of("gru"), 3, symbols=9, dropout=0.5)
     x = torch.randint(9, (6, 3))

@@ -56,7 +56,7 @@ def pixels(images: NDArray[Any] | Tensor) -> Tensor:
     """Images pixel by pixel, row after row from the top left.
 
     Shapes   (batch, height, width) or (batch, height, width, channels) to (height · width, batch, channels)
-    Units    whole numbers from 0 to 255 become float32 from 0 to 1; others only become float32
+    Units    bytes, uint8, become float32 from 0 to 1; all other numbers only become float32
     """
     return _scaled(images).flatten(1, 2).transpose(0, 1).contiguous()
 
@@ -73,7 +73,7 @@ def patches(images: NDArray[Any] | Tensor, height: int, width: int) -> Tensor:
     if height < 1 or width < 1 or high % height or wide % width:
         raise ShapeError(f"patches of {height} x {width} do not fill images of {high} x {wide}: give sizes that do")
     cut = scaled.reshape(batch, high // height, height, wide // width, width, channels)
-    return cut.permute(1, 3, 0, 2, 4, 5).reshape(-1, batch, height * width * channels)
+    return cut.permute(1, 3, 0, 2, 4, 5).reshape((high // height) * (wide // width), batch, height * width * channels)
 
 
 def permuted(x: Tensor, seed: int) -> Tensor:

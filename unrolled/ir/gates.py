@@ -103,6 +103,6 @@ def _bias(program: Program, gate: Node) -> str:
         elif term.op == "parameter" and term["family"] == "b":
             found.append(term["name"])
     if len(found) != 1:
-        names = {node: name for name, node in program.equations}
-        raise CellError(f"cell '{program.name}': gate {names.get(gate, '')} has {len(found)} biases, not one")
+        names = {node: f"gate {name}" for name, node in program.equations}
+        raise CellError(f"cell '{program.name}': {names.get(gate, 'a gate')} has {len(found)} biases, not one")
     return str(found[0])

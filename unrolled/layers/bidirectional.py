@@ -83,14 +83,20 @@ class Bidirectional(SequenceLayer):
         return list(self.directions)  # type: ignore[arg-type]
 
     def _shares(self, more: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What each direction is given: of what comes from below, its own part."""
-        ahead, behind = dict(more), dict(more)
+        """What each direction is given: not what the other one alone reads; of what comes from below, its own part."""
+        reads = [layer.further_inputs for layer in self._both()]
+        ahead, behind = (
+            {name: value for name, value in more.items() if name in own or name not in other}
+            for own, other in (reads, reads[::-1])
+        )
         for name in filter(name_below, more):
             check_tensor(name, more[name])
-            sizes = [layer.further_inputs.get(name, 0) for layer in self._both()]
+            sizes = [each.get(name, 0) for each in reads]
             if more[name].shape[-1] != sum(sizes):
                 raise ShapeError(f"{name} is {more[name].shape[-1]} wide; the directions read {sizes[0]} + {sizes[1]}")
-            ahead[name], behind[name] = more[name].split(sizes, -1)
+            for share, part in zip((ahead, behind), more[name].split(sizes, -1), strict=True):
+                if name in share:
+                    share[name] = part
         return ahead, behind
 
     def _group(self) -> list[Recurrent]:

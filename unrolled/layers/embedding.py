@@ -39,6 +39,7 @@ class Embedded(SequenceLayer):
         if x.is_floating_point():
             raise ShapeError(f"x is {x.dtype}; expected whole numbers, those of symbols, of which there are vectors")
         check_one_hot(x, self.input_size, lengths)
+        x = x.to(torch.int64)
         x = x if lengths is None else torch.where(sequence.mask(lengths, len(x)), x, 0)
         found: tuple[Any, ...] = self.layer(self.dropout(self.embedding(x)), state, lengths, resets, **more)
         return found

@@ -37,7 +37,7 @@ def network(
     structure   "deep"; "residual", where all but the lowest add what they read; or "tied", where all but the lowest
                 share their weights
     dropout     what stands between two layers; nothing stands within a grid
-    lowest      initial values of the lowest layer; those of a grid's are its own
+    lowest      initial values of the lowest layer, after those in `options`; a grid's lowest layer has its own
     options     those of `Recurrent`, for all layers
 
     Raises   UsageError for another structure, for fewer layers than it needs, or for a block in anything but a grid
@@ -53,7 +53,7 @@ def network(
         raise UsageError(f"a {structure} stack has 2 layers or more, not {layers}: the lowest is as in any other")
 
     def make(index: int, size: int) -> SequenceLayer:
-        given = {**options, "init": lowest} if index == 0 and lowest else options
+        given = {**options, "init": {**lowest, **(options.get("init") or {})}} if index == 0 and lowest else options
         layer = Recurrent(at_depth(chosen, index), size, hidden_size, **given)
         return Residual(layer) if structure == "residual" and index > 0 else layer
 

@@ -144,6 +144,8 @@ class Recurrent(SequenceLayer):
                 nn.init.constant_(value, self.cell.program.initial.get(name, 0.0))
 
     def _initialise_gates(self, longest: float) -> None:
+        if not self.bias:
+            raise UsageError("chrono draws the biases of gates, and bias=False leaves them out: give one of them")
         for memory in memories(self._program()):
             for name in (memory.keep, *memory.enter):
                 if f"b.{name}" in self.init:

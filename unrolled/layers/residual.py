@@ -49,7 +49,8 @@ class Residual(SequenceLayer):
         y, *rest = self.layer(x, state, lengths, resets, **more)
         if not x.is_floating_point():
             # The layer has checked the valid numbers; the padding may hold any.
-            x = functional.one_hot(x.to(torch.int64).clamp(0, self.input_size - 1), self.input_size).to(y.dtype)
+            x = functional.one_hot(x.to(torch.int64).clamp(0, self.input_size - 1), self.input_size)
+        x = x.to(y.dtype)
         if lengths is not None:
             x = torch.where(sequence.mask(lengths, len(x))[..., None], x, 0)
         return (y + (x if self.shortcut is None else self.shortcut(x)), *rest)

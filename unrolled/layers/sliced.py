@@ -69,9 +69,9 @@ class Sliced(nn.Module):
             x = x.transpose(0, 1) if self.batch_first else x
         x, steps = self._cut(x, lengths)
         vectors = x
-        for level, end in zip(self.levels, self.ends, strict=True):
+        for index, (level, end) in enumerate(zip(self.levels, self.ends, strict=True)):
             vectors = end(level(x, lengths=steps)[0], steps)
-            if level is not self.levels[-1]:
+            if index < len(self.levels) - 1:
                 x = vectors.view(self.parts, -1, vectors.shape[-1])
                 steps = None if steps is None else (steps.view(self.parts, -1) > 0).sum(0)
         return vectors

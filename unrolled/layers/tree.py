@@ -63,6 +63,8 @@ class TreeLSTM(nn.Module):
         Raises   ShapeError when x does not fit the trees; UsageError for more children than the layer has maps for
         """
         check_tensor("x", x)
+        if not isinstance(trees, Trees):
+            raise ShapeError(f"trees is of type {type(trees).__name__}; give Trees(…), which cuts them into levels")
         nodes = len(trees.symbols)
         if x.shape[:1] != (nodes,) or x.dim() != (2 if x.is_floating_point() else 1):
             raise ShapeError(f"x is {tuple(x.shape)}; the trees have {nodes} nodes: expected ({nodes}, input)")

@@ -100,7 +100,10 @@ class WindowMLP(SequenceLayer):
 
     def _before(self, state: Any, batch: int) -> Tensor:
         """The inputs before the first step, time-major."""
-        (inputs,) = self.initial_state(batch) if state is None else (state,) if isinstance(state, Tensor) else state
+        given = self.initial_state(batch) if state is None else (state,) if isinstance(state, Tensor) else state
+        if len(given) != 1:
+            raise ShapeError(f"the state has {len(given)} tensors; a window has one, the inputs that it still sees")
+        (inputs,) = given
         check_tensor("state inputs", inputs)
         expected = (batch, self.window - 1, self.input_size)
         if inputs.shape != expected:

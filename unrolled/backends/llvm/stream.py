@@ -232,7 +232,7 @@ class Stream:
 
     @state.setter
     def state(self, state: Any) -> None:
-        states = list(state) if self._stacked else [state]
+        states = _flat(state) if self._stacked else [state]
         if len(states) != len(self._layers):
             raise ShapeError(f"the state has {len(states)} entries; the stack has {len(self._layers)} layers")
         checked = [self._named(layer, each) for layer, each in zip(self._layers, states, strict=True)]
@@ -326,6 +326,15 @@ def _loads(content: bytes, where: str = "the stream", threads: int | None = None
     except (LookupError, TypeError, ValueError, AttributeError, AssertionError, UnrolledError, RecursionError) as error:
         raise UsageError(f"{where} is damaged: {error}") from None
     return stream
+
+
+def _flat(state: Iterable[Any]) -> list[Any]:
+    """The states of the layers of a stack, one after the other, where some of it are stacks themselves."""
+    found: list[Any] = []
+    for each in state:
+        inner = type(each) is tuple and any(isinstance(part, tuple | Mapping) for part in each)
+        found += _flat(each) if inner else [each]
+    return found
 
 
 def _is_tensor(value: Any) -> bool:

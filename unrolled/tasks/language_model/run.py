@@ -48,7 +48,7 @@ def build(options: LanguageModelOptions, cell: Cell, symbols: int) -> LanguageMo
             recurrent_dropout=options.recurrent_dropout,
             zoneout=options.zoneout,
             weight_drop=options.weight_drop,
-            chrono=options.chrono,
+            chrono=options.chrono or None,
             backend=options.backend,
             precision=options.precision,
         )
