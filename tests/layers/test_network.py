@@ -57,6 +57,13 @@ def test_the_lowest_layer_may_begin_otherwise() -> None:
     assert upper.W.h.any()
 
 
+def test_the_projection_of_a_grid_may_begin_otherwise() -> None:
+    side, block, _ = network("grid-block", 3, 5, 2, lowest={"W": "zeros"}).layers
+    assert not side.W.m.any()
+    assert not side.W.y.any()
+    assert block.W.i.any()
+
+
 def test_initial_values_for_all_layers_go_before_those_of_the_lowest() -> None:
     made = network("lstm", 3, 5, 2, lowest={"W": "zeros", "b.i": 2.0}, init={"b.f": 3.0, "b.i": 4.0})
     assert all((layer.b.f == 3).all() and (layer.b.i == 4).all() for layer in made.layers)

@@ -116,6 +116,8 @@ def test_all_noise_together_has_the_gradients_of_the_reference() -> None:
 def test_what_cannot_be_dropped_is_refused_in_words() -> None:
     with pytest.raises(UsageError, match="weight_drop is a share from 0 to below 1, not 1"):
         Recurrent("lstm", 3, 4, weight_drop=1.0)
+    with pytest.raises(UsageError, match=r"recurrent_dropout is a share from 0 to below 1, not '0\.5'"):
+        Recurrent("lstm", 3, 4, recurrent_dropout="0.5")
     text = "@cell\ndef leaky(x, h):\n    h = p.a * h + W.h @ x\n    return h\n"
     with pytest.raises(UsageError, match="weight_drop leaves out weights of recurrent maps; cell 'leaky' has none"):
         Recurrent(parse(text), 3, 4, weight_drop=0.5)

@@ -144,6 +144,8 @@ def test_state_dicts_are_those_of_the_plain_layer() -> None:
     [
         (1.5, r"zoneout is a probability from 0 to 1, not 1\.5"),
         ({"h": -0.1}, r"zoneout is a probability from 0 to 1, not -0\.1"),
+        (True, "zoneout is a probability from 0 to 1, not True"),
+        ("0.1", r"zoneout is a probability from 0 to 1, not '0\.1'"),
         ({"f": 0.1}, "zoneout names 'f', which is no state of the cell"),
     ],
     ids=str,

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from unrolled.errors import ShapeError, UsageError
 from unrolled.layers import Bidirectional, Embedded, Recurrent, SequenceLayer, WindowMLP
@@ -114,3 +115,5 @@ def test_what_does_not_fit_is_refused_in_words() -> None:
         model(torch.randn(6, 3, 4))
     with pytest.raises(ShapeError, match="x is a numpy array"):
         model(torch.zeros(6, 3).numpy())
+    with pytest.raises(ShapeError, match="x is of type PackedSequence; expected a tensor"):
+        ManyToMany(layer_of("gru"), 3)(pack_padded_sequence(torch.randn(6, 3, 4), [6, 3, 2]))

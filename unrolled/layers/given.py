@@ -60,7 +60,7 @@ def check_inputs(cell: Cell, inputs: Mapping[str, object]) -> None:
     for name in known:
         if name not in inputs:
             below = name_below(name)
-            where = f"; in a stack it is {below} of the layer below, and at_depth(cell, 0) is the lowest layer's cell"
+            where = f"; in a stack it is {below} of the layer below; the lowest layer has another cell, see at_depth"
             raise ShapeError(f"cell '{cell.name}' reads a further input: {name}=… is missing{where if below else ''}")
 
 

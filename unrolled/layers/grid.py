@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from unrolled.cells import resolve
 from unrolled.errors import ShapeError, UsageError
+from unrolled.ir.program import Initial
 from unrolled.language import Cell, parse
 from unrolled.layers.compose import Stacked
 from unrolled.layers.given import check_tensor
@@ -35,6 +37,7 @@ class GridLSTM(Stacked):
     block     the cell of a block: "grid-block", or "priority-grid-block", whose depth reads what time has made of the
               same step; or any other that reads x and `below_m` and gives y and m
     tied      all blocks share their weights
+    lowest    initial values of the projection, whose maps are `W.m` and `W.y`
     options   those of `Recurrent`, for all blocks alike
 
     Raises   UsageError for fewer than one layer, or a cell that is no block
@@ -49,6 +52,7 @@ class GridLSTM(Stacked):
         *,
         block: str | Cell = "grid-block",
         tied: bool = False,
+        lowest: Mapping[str, Initial] | None = None,
         batch_first: bool = False,
         **options: Any,
     ):
@@ -60,9 +64,10 @@ class GridLSTM(Stacked):
                 f"cell '{chosen.name}' is no block of a grid, which reads x and below_m of the layer below and gives y "
                 "and m to the one above: such are grid-block, priority-grid-block and depth-block"
             )
-        lowest = Recurrent(_SIDE, input_size, hidden_size, **{key: options[key] for key in _SHARED if key in options})
+        shared = {key: options[key] for key in _SHARED if key in options}
+        side = Recurrent(_SIDE, input_size, hidden_size, init=lowest, **shared)
         blocks = [Recurrent(chosen, hidden_size, hidden_size, **options) for _ in range(1 if tied else layers)]
-        super().__init__(lowest, *blocks, batch_first=batch_first)
+        super().__init__(side, *blocks, batch_first=batch_first)
         self.times = layers if tied else 1
         self.reverse = blocks[0].reverse
 

@@ -37,7 +37,7 @@ def network(
     structure   "deep"; "residual", where all but the lowest add what they read; or "tied", where all but the lowest
                 share their weights
     dropout     what stands between two layers; nothing stands within a grid
-    lowest      initial values of the lowest layer, after those in `options`; a grid's lowest layer has its own
+    lowest      initial values of the lowest layer, after those in `options`; of a grid, those of its projection
     options     those of `Recurrent`, for all layers
 
     Raises   UsageError for another structure, for fewer layers than it needs, or for a block in anything but a grid
@@ -48,7 +48,9 @@ def network(
     if is_block(chosen):
         if structure == "residual":
             raise UsageError(f"layers of the block '{chosen.name}' make a grid, which is deep or tied, not residual")
-        return GridLSTM(input_size, hidden_size, layers, block=chosen, tied=structure == "tied", **options)
+        return GridLSTM(
+            input_size, hidden_size, layers, block=chosen, tied=structure == "tied", lowest=lowest, **options
+        )
     if structure != "deep" and layers < 2:
         raise UsageError(f"a {structure} stack has 2 layers or more, not {layers}: the lowest is as in any other")
 

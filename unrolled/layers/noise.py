@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -46,7 +47,7 @@ class Noise:
         Raises   UsageError for what is no share or probability, or meets nothing in the program
         """
         for name, share in (("recurrent_dropout", recurrent_dropout), ("weight_drop", weight_drop)):
-            if not 0 <= share < 1:
+            if not (_is_number(share) and 0 <= share < 1):
                 raise UsageError(f"{name} is a share from 0 to below 1, not {share!r}")
         maps = frozenset(recurrent_maps(program))
         units = {name: width(sizes, shape) for name, shape in program.states}
@@ -54,7 +55,7 @@ class Noise:
         for name, rate in rates.items():
             if name not in units:
                 raise UsageError(f"zoneout names {name!r}, which is no state of the cell.{did_you_mean(name, units)}")
-            if not 0 <= rate <= 1:
+            if not (_is_number(rate) and 0 <= rate <= 1):
                 raise UsageError(f"zoneout is a probability from 0 to 1, not {rate!r}")
         if weight_drop and not maps:
             raise UsageError(f"weight_drop leaves out weights of recurrent maps; cell '{program.name}' has none")
@@ -99,3 +100,7 @@ class Noise:
         if not self.weight_drop or f"{group.family}.{group.names[0]}" not in self.maps:
             return stored
         return torch.nn.functional.dropout(stored, self.weight_drop)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from unrolled.layers import Embedded, SequenceLayer
+from unrolled.layers.given import check_tensor
 
 
 class ManyToMany(nn.Module):
@@ -34,5 +35,6 @@ class ManyToMany(nn.Module):
 
         Shapes   x, state, lengths and resets as the layer takes them; returns (time, batch, classes), state
         """
+        check_tensor("x", x)
         y, state = self.layer(x, state, lengths, resets)
         return self.head(self.dropout(y)), state
