@@ -113,5 +113,6 @@ def test_cells_without_such_a_gate_are_refused_in_words() -> None:
     for wrong in (2, 0, float("nan")):
         with pytest.raises(UsageError, match="chrono is the longest dependence in steps, more than 2, not"):
             Recurrent("lstm", 3, 4, chrono=wrong)
-    with pytest.raises(UsageError, match=r"init names 'b\.i', a bias that chrono draws: give one of them"):
-        Recurrent("lstm", 3, 4, chrono=10, init={"b.i": 0.0})
+    for key in ("b.f", "b"):
+        with pytest.raises(UsageError, match=rf"init names '{key}', and chrono draws b\.f: give one of them"):
+            Recurrent("lstm", 3, 4, chrono=10, init={key: 0.0})

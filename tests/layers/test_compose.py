@@ -130,6 +130,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         ShapeError,
         "the directions have input sizes 3 and 4",
     ),
+    "no-layer": (lambda: Bidirectional(torch.nn.Linear(3, 6), layer_of("gru")), UsageError, "Linear is no layer over"),
     "stack-state": (
         lambda: Stacked(layer_of("gru"), layer_of("gru", 6))(batch()[0], (None,)),
         ShapeError,

@@ -185,6 +185,9 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "sequences": (
         lambda: DepthLSTM(3, 5, 2)(torch.randn(2, 1, 3)), ShapeError, r"x is \(2, 1, 3\); expected \(batch, input\)",
     ),
+    "batch-first": (
+        lambda: DepthLSTM(3, 5, 2, batch_first=True), UsageError, "a net of depth alone has no time",
+    ),
     "input": (lambda: grid_of()(torch.randn(2, 1, 4).double()), ShapeError, "x has 4 on its last axis"),
     "tap": (lambda: grid_of()(torch.randn(2, 1, 3).double(), taps=("z",)), CellError, "has no value named 'z'"),
 }  # fmt: skip

@@ -44,6 +44,16 @@ def test_a_depth_gated_network_begins_with_its_first_form() -> None:
     assert made(X)[0].shape == (4, 2, 5)
 
 
+@pytest.mark.parametrize(("cell", "structure"), [("gru", "deep"), ("gru", "tied"), ("grid-block", "deep")])
+def test_the_batch_may_come_first(cell: str, structure: str) -> None:
+    made = network(cell, 3, 5, 2, structure=structure, batch_first=True)
+    y, _ = made(X.transpose(0, 1))
+    assert y.shape == (2, 4, 5)
+    plain = network(cell, 3, 5, 2, structure=structure)
+    plain.load_state_dict(made.state_dict())
+    assert torch.equal(y.transpose(0, 1), plain(X)[0])
+
+
 @pytest.mark.parametrize("structure", ["deep", "tied"])
 def test_layers_of_a_block_are_a_grid(structure: str) -> None:
     made = network("grid-block", 3, 5, 2, structure=structure)
@@ -78,6 +88,7 @@ def test_initial_values_for_all_layers_go_before_those_of_the_lowest() -> None:
         ({"structure": "tied"}, "a tied stack has 2 layers or more, not 1"),
         ({"structure": "residual", "cell": "grid-block", "layers": 2}, "make a grid, which is deep or tied"),
         ({"layers": 0}, "1 layer or more"),
+        ({"layers": 2.0}, r"1 layer or more, not 2\.0"),
     ],
 )
 def test_what_cannot_be_built_is_said(options: dict[str, object], words: str) -> None:

@@ -121,6 +121,12 @@ def test_a_copy_computes_the_same_and_is_apart(name: str, again: str) -> None:
     assert repr(other) == repr(layer)
 
 
+def test_a_layer_says_its_options_where_they_are_not_the_usual_ones() -> None:
+    assert Recurrent("lstm", 3, 4).extra_repr() == "lstm, 3 -> 4"
+    layer = Recurrent("lstm", 3, 4, bias=False, reverse=True, zoneout=0.1, clamp={"f": 1})
+    assert layer.extra_repr() == "lstm, 3 -> 4, bias=False, reverse=True, zoneout={'h': 0.1, 'c': 0.1}, clamp={'f': 1}"
+
+
 def test_a_parametrised_and_a_pruned_map_are_what_runs() -> None:
     x = torch.randn(3, 2, 3)
     layer, plain = Recurrent("elman", 3, 4), Recurrent("elman", 3, 4)

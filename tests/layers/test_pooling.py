@@ -131,6 +131,8 @@ def test_a_layer_says_how_much_of_its_output_reads_backwards() -> None:
 def test_what_does_not_fit_is_refused_in_words() -> None:
     with pytest.raises(UsageError, match=r"there is no pooling 'mena'\. Did you mean mean\?"):
         make_pooling("mena", 3)
+    with pytest.raises(UsageError, match="of 4 features, 0 to 4 come from a layer that reads backwards, not 9"):
+        make_pooling("last", 4, 9)
     with pytest.raises(ShapeError, match=r"y is \(5, 4, 2\); expected \(time, batch, 3\)"):
         make_pooling("mean", 3)(torch.randn(5, 4, 2))
     with pytest.raises(ShapeError, match="lengths run from 1 to 6; the sequences have 5 steps"):

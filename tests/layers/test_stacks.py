@@ -289,7 +289,7 @@ def test_a_streamed_stack_hands_further_inputs_to_the_layers_that_read_them() ->
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "tied-sizes": (lambda: Tied(layer_of("gru"), 2), ShapeError, "reads 3 values and gives 6: put one that gives 6"),
     "tied-never": (lambda: Tied(layer_of("gru", 6), 0), UsageError, "at 1 place or more, not 0"),
-    "residual-of-no-layer": (lambda: Residual(nn.Linear(3, 3)), UsageError, "a layer over sequences, not Linear"),
+    "residual-of-no-layer": (lambda: Residual(nn.Linear(3, 3)), UsageError, "Linear is no layer over sequences"),
     "residual-stream": (lambda: Residual(layer_of("gru")).stream(), UsageError, "Residual cannot be streamed"),
     "no-such-value-below": (
         lambda: Stacked(layer_of("gru"), layer_of("depth-gated-lstm", 6))(batch()),

@@ -159,3 +159,9 @@ def test_a_stream_of_a_layer_in_training_is_refused() -> None:
     for options in ({"zoneout": 0.1}, {"weight_drop": 0.1}):
         with pytest.raises(UsageError, match=r"a stream does not: call \.eval"):
             Recurrent("lstm", 3, 4, **options).stream()
+
+
+def test_a_state_is_held_or_kept_at_random() -> None:
+    Recurrent("lstm", 3, 4, clamp={"c": 0}, zoneout={"h": 0.1})
+    with pytest.raises(UsageError, match="clamp holds c, and zoneout keeps old values of it: give one of them"):
+        Recurrent("lstm", 3, 4, clamp={"c": 0}, zoneout=0.1)

@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from unrolled.errors import ShapeError, UsageError
-from unrolled.layers import Bidirectional, Embedded, Recurrent, SequenceLayer, WindowMLP
+from unrolled.layers import Bidirectional, Embedded, Recurrent, SequenceLayer, WindowMLP, sliced
 from unrolled.layers.pooling import POOLINGS
 from unrolled.models.many_to_many import ManyToMany
 from unrolled.models.many_to_one import ManyToOne
@@ -70,6 +70,17 @@ def test_each_step_gets_scores_and_the_state_goes_on() -> None:
     torch.testing.assert_close(anew[4:], model(x[4:])[0])
 
 
+@pytest.mark.parametrize("symbols", [0, 9], ids=["vectors", "symbols"])
+@pytest.mark.parametrize("cell", ["gru", "bag-of-words"])
+def test_what_is_built_around_a_layer_is_of_its_type_and_device(cell: str, symbols: int) -> None:
+    made = (
+        ManyToOne(Recurrent(cell, 4, 4, device="meta", dtype=torch.float64), 3, pooling="attention", symbols=symbols),
+        ManyToMany(Recurrent(cell, 4, 4, device="meta", dtype=torch.float64), 3, symbols=symbols),
+    )
+    for model in made:
+        assert {(value.dtype, value.device.type) for value in model.parameters()} == {(torch.float64, "meta")}
+
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32], ids=str)
 def test_symbols_are_whole_numbers_of_any_type(dtype: torch.dtype) -> None:
     model, x = ManyToOne(layer_of("gru"), 3, symbols=9), torch.randint(9, (6, 3))
@@ -106,8 +117,11 @@ def test_a_bag_of_words_cannot_tell_what_came_first_and_a_recurrent_layer_can() 
 def test_what_does_not_fit_is_refused_in_words() -> None:
     with pytest.raises(UsageError, match="there is no pooling 'mode'"):
         ManyToOne(layer_of("gru"), 3, pooling="mode")
-    with pytest.raises(UsageError, match="layers inside another one are time-major"):
-        ManyToOne(Recurrent("gru", 4, 5, batch_first=True), 3)
+    for model_of in (ManyToOne, ManyToMany):
+        with pytest.raises(UsageError, match="layers inside another one are time-major"):
+            model_of(Recurrent("gru", 4, 5, batch_first=True), 3)
+        with pytest.raises(UsageError, match="Sliced is no layer over sequences"):
+            model_of(sliced(lambda level, size: Recurrent("gru", size, 5), 4, parts=2, times=1), 3)
     model = ManyToOne(layer_of("gru"), 3, symbols=9)
     with pytest.raises(ShapeError, match="x holds numbers from 9 to 9; input_size is 9"):
         model(torch.full((6, 3), 9))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +17,12 @@ from unrolled.layers.given import check_no_lengths, check_tensor
 if TYPE_CHECKING:
     from unrolled.backends.llvm.stepping import Frozen
     from unrolled.backends.llvm.stream import Stream
+
+
+def like(layer: nn.Module) -> dict[str, Any]:
+    """Device and type of a layer's values, as torch's constructors take them: what is built around it has the same."""
+    first = next(chain(layer.parameters(), layer.buffers()), torch.empty(0))
+    return {"device": first.device, "dtype": first.dtype}
 
 
 class SequenceLayer(nn.Module):

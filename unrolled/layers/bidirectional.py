@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unrolled.errors import ShapeError, UsageError
 from unrolled.ir.program import name_below
 from unrolled.layers.base import SequenceLayer
-from unrolled.layers.compose import check_time_major
+from unrolled.layers.compose import check_within
 from unrolled.layers.given import check_tensor
 from unrolled.layers.recurrent import Recurrent
 from unrolled.scan import scans
@@ -47,9 +47,9 @@ class Bidirectional(SequenceLayer):
 
     def __init__(self, forward: SequenceLayer, backward: SequenceLayer, *, batch_first: bool = False):
         super().__init__(batch_first)
-        if getattr(forward, "reverse", False) or not getattr(backward, "reverse", False):
+        check_within((forward, backward))
+        if forward.backward_size or backward.backward_size != backward.output_size:
             raise UsageError("the first layer of a bidirectional one reads forward, the second has reverse=True")
-        check_time_major((forward, backward))
         if forward.input_size != backward.input_size:
             raise ShapeError(f"the directions have input sizes {forward.input_size} and {backward.input_size}")
         self.directions = nn.ModuleList([forward, backward])

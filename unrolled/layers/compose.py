@@ -28,6 +28,17 @@ def check_time_major(layers: Iterable[nn.Module]) -> None:
             raise UsageError("layers inside another one are time-major: give batch_first to the outermost alone")
 
 
+def check_within(layers: Iterable[nn.Module]) -> None:
+    """Raise a UsageError unless each is a layer over sequences that can become part of another one."""
+    for layer in layers:
+        if not isinstance(layer, SequenceLayer):
+            raise UsageError(
+                f"{type(layer).__name__} is no layer over sequences, which gives an output at every step and a state, "
+                "as Recurrent does and what is made of such"
+            )
+        check_time_major([layer])
+
+
 class Stacked(SequenceLayer):
     """Layers one upon the other. What is no layer over sequences, such as a dropout, maps the output and has no state.
 
@@ -210,7 +221,12 @@ def upward(make: Callable[[int, int], SequenceLayer], input_size: int, layers: i
 
 
 def deep(
-    make: Callable[[int, int], SequenceLayer], input_size: int, layers: int, dropout: nn.Module | None = None
+    make: Callable[[int, int], SequenceLayer],
+    input_size: int,
+    layers: int,
+    dropout: nn.Module | None = None,
+    *,
+    batch_first: bool = False,
 ) -> Stacked:
     """`layers` layers one upon the other, with a dropout between them.
 
@@ -221,8 +237,8 @@ def deep(
     make     the layer of an index, the lowest 0, and an input size
     Raises   UsageError for fewer than one layer
     """
-    if layers < 1:
-        raise UsageError(f"a network has 1 layer or more, not {layers}")
+    if type(layers) is not int or layers < 1:
+        raise UsageError(f"a network has 1 layer or more, not {layers!r}")
     lowest, *above = upward(make, input_size, layers)
     between = [] if dropout is None else [dropout]
-    return Stacked(lowest, *(part for layer in above for part in (*between, layer)))
+    return Stacked(lowest, *(part for layer in above for part in (*between, layer)), batch_first=batch_first)

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from unrolled import sequence
 from unrolled.errors import ShapeError
-from unrolled.layers.base import SequenceLayer
-from unrolled.layers.compose import check_time_major
+from unrolled.layers.base import SequenceLayer, like
+from unrolled.layers.compose import check_within
 from unrolled.layers.given import check_one_hot
 
 
@@ -24,8 +24,8 @@ class Embedded(SequenceLayer):
 
     def __init__(self, symbols: int, layer: SequenceLayer, *, dropout: float = 0.0, batch_first: bool = False):
         super().__init__(batch_first)
-        check_time_major([layer])
-        self.embedding = nn.Embedding(symbols, layer.input_size)
+        check_within([layer])
+        self.embedding = nn.Embedding(symbols, layer.input_size, **like(layer))
         self.dropout = nn.Dropout(dropout)
         self.layer = layer
         self.input_size = symbols

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unrolled import sequence
-from unrolled.errors import ShapeError, did_you_mean
+from unrolled.errors import ShapeError, UsageError, did_you_mean
 from unrolled.ir.ops import Shape
 from unrolled.ir.program import Program, name_below
 from unrolled.language import Cell
@@ -26,6 +26,13 @@ def check_tensor(name: str, value: object) -> None:
     if not isinstance(value, Tensor):
         kind = type(value).__name__
         raise ShapeError(f"{name} is {_CONVERTED.get(kind, f'of type {kind}; expected a tensor')}")
+
+
+def check_sizes(**sizes: object) -> None:
+    """Raise a UsageError unless each is a whole number above 0."""
+    for name, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise UsageError(f"{name} is a whole number above 0, not {size!r}")
 
 
 def check_taps(taps: object) -> None:

@@ -79,7 +79,7 @@ class GridLSTM(Stacked):
 class DepthLSTM(nn.Module):
     """A Grid LSTM of one dimension, depth: a feed-forward net that keeps a memory through its layers.
 
-    layers, tied, options   as in `GridLSTM`
+    layers, tied, options   as in `GridLSTM`, but without batch_first
 
     Shapes   x (batch, input), or whole numbers (batch,) for one-hot vectors; returns (batch, hidden)
     Source   Kalchbrenner, Danihelka & Graves 2015, arXiv 1507.01526
@@ -87,6 +87,8 @@ class DepthLSTM(nn.Module):
 
     def __init__(self, input_size: int, hidden_size: int, layers: int, *, tied: bool = False, **options: Any):
         super().__init__()
+        if "batch_first" in options:
+            raise UsageError("a net of depth alone has no time: leave out batch_first")
         self.grid = GridLSTM(input_size, hidden_size, layers, block="depth-block", tied=tied, **options)
 
     def forward(self, x: Tensor) -> Tensor:

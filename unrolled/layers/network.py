@@ -30,6 +30,7 @@ def network(
     structure: str = "deep",
     dropout: nn.Module | None = None,
     lowest: Mapping[str, Initial] | None = None,
+    batch_first: bool = False,
     **options: Any,
 ) -> Stacked:
     """Layers of one cell, one upon the other; those of a grid's block make a grid.
@@ -48,11 +49,10 @@ def network(
     if is_block(chosen):
         if structure == "residual":
             raise UsageError(f"layers of the block '{chosen.name}' make a grid, which is deep or tied, not residual")
-        return GridLSTM(
-            input_size, hidden_size, layers, block=chosen, tied=structure == "tied", lowest=lowest, **options
-        )
-    if structure != "deep" and layers < 2:
-        raise UsageError(f"a {structure} stack has 2 layers or more, not {layers}: the lowest is as in any other")
+        grid: dict[str, Any] = {**options, "lowest": lowest, "batch_first": batch_first}
+        return GridLSTM(input_size, hidden_size, layers, block=chosen, tied=structure == "tied", **grid)
+    if structure != "deep" and (type(layers) is not int or layers < 2):
+        raise UsageError(f"a {structure} stack has 2 layers or more, not {layers!r}: the lowest is as in any other")
 
     def make(index: int, size: int) -> SequenceLayer:
         given = {**options, "init": {**lowest, **(options.get("init") or {})}} if index == 0 and lowest else options
@@ -60,7 +60,7 @@ def network(
         return Residual(layer) if structure == "residual" and index > 0 else layer
 
     if structure != "tied":
-        return deep(make, input_size, layers, dropout)
+        return deep(make, input_size, layers, dropout, batch_first=batch_first)
     bottom = make(0, input_size)
     upper = Tied(make(1, bottom.output_size), layers - 1, dropout)
-    return Stacked(bottom, *([] if dropout is None else [dropout]), upper)
+    return Stacked(bottom, *([] if dropout is None else [dropout]), upper, batch_first=batch_first)

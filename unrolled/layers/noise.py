@@ -59,6 +59,11 @@ class Noise:
                 raise UsageError(f"zoneout is a probability from 0 to 1, not {rate!r}")
         if weight_drop and not maps:
             raise UsageError(f"weight_drop leaves out weights of recurrent maps; cell '{program.name}' has none")
+        if recurrent_dropout and not any(node.op == "row" for node in with_recurrent_mask(program).nodes):
+            raise UsageError(
+                f"recurrent_dropout drops what recurrent maps read on the axis of the output; cell '{program.name}' "
+                "has no such map"
+            )
         kept = {name: rates[name] for name in units if rates.get(name)}
         return cls(recurrent_dropout, kept, units, weight_drop, maps)
 

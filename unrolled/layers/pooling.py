@@ -21,6 +21,10 @@ class Pooling(nn.Module):
 
     def __init__(self, size: int, backward_size: int = 0):
         super().__init__()
+        if not 0 <= backward_size <= size:
+            raise UsageError(
+                f"of {size} features, 0 to {size} come from a layer that reads backwards, not {backward_size}"
+            )
         self.size = size
         self.backward_size = backward_size
 
@@ -111,7 +115,7 @@ POOLINGS: dict[str, type[Pooling]] = {"attention": AttentionPooling, "last": Las
 def make_pooling(kind: str, size: int, backward_size: int = 0) -> Pooling:
     """The pooling of this name: attention, last, max or mean.
 
-    Raises   UsageError for a name that there is not
+    Raises   UsageError for a name that there is not, or more features that read backwards than there are
     """
     if kind not in POOLINGS:
         raise UsageError(f"there is no pooling {kind!r}.{did_you_mean(kind, POOLINGS)}")

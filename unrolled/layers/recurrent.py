@@ -19,7 +19,7 @@ from unrolled.ir.transforms import without_biases
 from unrolled.language import Cell
 from unrolled.layers.base import SequenceLayer
 from unrolled.layers.family import Family
-from unrolled.layers.given import check_inputs, check_taps, sequences_of, states_of, width
+from unrolled.layers.given import check_inputs, check_sizes, check_taps, sequences_of, states_of, width
 from unrolled.layers.habits import check_keywords
 from unrolled.layers.initialise import initialise, initialise_chrono
 from unrolled.layers.noise import Noise
@@ -87,7 +87,7 @@ class Recurrent(SequenceLayer):
         **hyperparameters: Any,
     ):
         super().__init__(batch_first)
-        _check_sizes(input_size, hidden_size)
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
         if precision not in PRECISIONS:
             raise UsageError(f"precision is '' or 'bf16', not {precision!r}")
         chosen = resolve(cell)
@@ -108,6 +108,9 @@ class Recurrent(SequenceLayer):
         self.sizes = {"input": input_size, "hidden": hidden_size, **self.cell.program.axes}
         program = self._program()
         self.noise = Noise.of(program, self.sizes, recurrent_dropout, zoneout, weight_drop)
+        for name in self.noise.zoneout:
+            if name in self.clamp:
+                raise UsageError(f"clamp holds {name}, and zoneout keeps old values of it: give one of them")
         output = program.states[0][1]
         self.output_size = self.sizes[output[0]] if output else 1
         self.groups = groups_of(program)
@@ -148,8 +151,9 @@ class Recurrent(SequenceLayer):
             raise UsageError("chrono draws the biases of gates, and bias=False leaves them out: give one of them")
         for memory in memories(self._program()):
             for name in (memory.keep, *memory.enter):
-                if f"b.{name}" in self.init:
-                    raise UsageError(f"init names 'b.{name}', a bias that chrono draws: give one of them")
+                for key in (f"b.{name}", "b"):
+                    if key in self.init:
+                        raise UsageError(f"init names {key!r}, and chrono draws b.{name}: give one of them")
             biases = self._family("b")
             initialise_chrono(memory.opens, biases[memory.keep], [biases[name] for name in memory.enter], longest)
 
@@ -336,11 +340,18 @@ class Recurrent(SequenceLayer):
             _ = self._plan(training, ()).key
 
     def extra_repr(self) -> str:
-        """The cell and its sizes."""
-        return f"{self.cell.name}, {self.input_size} -> {self.hidden_size}{', reverse' if self.reverse else ''}"
-
-
-def _check_sizes(input_size: int, hidden_size: int) -> None:
-    for name, size in (("input_size", input_size), ("hidden_size", hidden_size)):
-        if type(size) is not int or size < 1:
-            raise UsageError(f"{name} is a whole number above 0, not {size!r}")
+        """The cell, its sizes, and what is not as it is by default."""
+        options = {
+            "batch_first": self.batch_first,
+            "reverse": self.reverse,
+            "recurrent_dropout": self.noise.recurrent_dropout,
+            "zoneout": self.noise.zoneout,
+            "weight_drop": self.noise.weight_drop,
+            "clamp": self.clamp,
+            "chrono": self.chrono,
+            "backend": self.backend,
+            "precision": self.precision,
+        }
+        said = [f"{name}={value!r}" for name, value in options.items() if value]
+        without = [] if self.bias else ["bias=False"]
+        return ", ".join([self.cell.name, f"{self.input_size} -> {self.hidden_size}", *without, *said])

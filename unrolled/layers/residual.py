@@ -9,9 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unrolled import sequence
-from unrolled.errors import UsageError
-from unrolled.layers.base import SequenceLayer
-from unrolled.layers.compose import check_time_major
+from unrolled.layers.base import SequenceLayer, like
+from unrolled.layers.compose import check_within
 
 
 class Residual(SequenceLayer):
@@ -26,18 +25,13 @@ class Residual(SequenceLayer):
 
     def __init__(self, layer: SequenceLayer, *, batch_first: bool = False):
         super().__init__(batch_first)
-        check_time_major([layer])
-        if not isinstance(layer, SequenceLayer):
-            raise UsageError(f"Residual goes round a layer over sequences, not {type(layer).__name__}")
+        check_within([layer])
         self.layer = layer
         self.input_size = layer.input_size
         self.output_size = layer.output_size
         self.shortcut: nn.Linear | None = None
         if self.input_size != self.output_size:
-            like = next(layer.parameters(), torch.empty(0))
-            self.shortcut = nn.Linear(
-                self.input_size, self.output_size, bias=False, device=like.device, dtype=like.dtype
-            )
+            self.shortcut = nn.Linear(self.input_size, self.output_size, bias=False, **like(layer))
 
     @property
     def further_inputs(self) -> dict[str, int]:

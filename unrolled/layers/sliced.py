@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence
 from unrolled import sequence
 from unrolled.errors import ShapeError, UsageError
 from unrolled.layers.base import SequenceLayer
-from unrolled.layers.compose import check_time_major, upward
+from unrolled.layers.compose import check_within, upward
 from unrolled.layers.given import check_tensor
 from unrolled.layers.pooling import Last
 
@@ -37,7 +37,7 @@ class Sliced(nn.Module):
             raise UsageError(f"a sequence is cut into 1 part or more, not {parts!r}")
         if not levels:
             raise UsageError("a sliced network needs a level: a layer over sequences")
-        check_time_major(levels)
+        check_within(levels)
         for below, above in pairwise(levels):
             if below.output_size != above.input_size:
                 raise ShapeError(

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from unrolled import sequence
-from unrolled.errors import ShapeError, UsageError
+from unrolled.errors import ShapeError
 from unrolled.layers.base import SequenceLayer
-from unrolled.layers.given import check_one_hot, check_tensor
+from unrolled.layers.given import check_one_hot, check_sizes, check_tensor
 from unrolled.layers.state import define_state, make_state
 from unrolled.scan import multiplies_in
 
@@ -42,9 +42,7 @@ class WindowMLP(SequenceLayer):
         dtype: torch.dtype | None = None,
     ):
         super().__init__(batch_first)
-        for name, size in (("input_size", input_size), ("hidden_size", hidden_size), ("window", window)):
-            if type(size) is not int or size < 1:
-                raise UsageError(f"{name} is a whole number above 0, not {size!r}")
+        check_sizes(input_size=input_size, hidden_size=hidden_size, window=window)
         self.input_size = input_size
         self.hidden_size = self.output_size = hidden_size
         self.window = window

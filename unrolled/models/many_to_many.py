@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from unrolled.layers import Embedded, SequenceLayer
+from unrolled.layers.base import like
+from unrolled.layers.compose import check_within
 from unrolled.layers.given import check_tensor
 
 
@@ -16,13 +18,16 @@ class ManyToMany(nn.Module):
 
     symbols   as many learned vectors below the layer, for whole numbers; 0 to give the layer its input as it is
     dropout   share of these vectors and of the output that is dropped in training
+
+    Raises   UsageError for a layer that is batch-first
     """
 
     def __init__(self, layer: SequenceLayer, classes: int, *, symbols: int = 0, dropout: float = 0.0):
         super().__init__()
+        check_within([layer])
         self.layer = Embedded(symbols, layer, dropout=dropout) if symbols else layer
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(layer.output_size, classes)
+        self.head = nn.Linear(layer.output_size, classes, **like(layer))
 
     def forward(
         self,

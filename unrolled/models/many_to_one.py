@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.layers import Embedded, SequenceLayer, make_pooling
-from unrolled.layers.compose import check_time_major
+from unrolled.layers.base import like
+from unrolled.layers.compose import check_within
 from unrolled.layers.given import check_tensor
 
 
@@ -26,11 +27,11 @@ class ManyToOne(nn.Module):
         self, layer: SequenceLayer, classes: int, *, pooling: str = "last", symbols: int = 0, dropout: float = 0.0
     ):
         super().__init__()
-        check_time_major([layer])
+        check_within([layer])
         self.layer = Embedded(symbols, layer, dropout=dropout) if symbols else layer
-        self.pooling = make_pooling(pooling, layer.output_size, layer.backward_size)
+        self.pooling = make_pooling(pooling, layer.output_size, layer.backward_size).to(**like(layer))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(layer.output_size, classes)
+        self.head = nn.Linear(layer.output_size, classes, **like(layer))
 
     def forward(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
         """Scores of each sequence.
