@@ -63,7 +63,9 @@ class TextOptions:
     """How a text is read."""
 
     encoding: str = _option("utf-8", "How the files are written: utf-8, cp949, cp1252, …")
-    text: str = _option("", "The column of the texts, where the data are tables: each row is a document then.")
+    text: str = _option(
+        "", "The column of the texts, where the data are tables (CSV, TSV, JSON lines, Parquet): a row is a document."
+    )
     unit: str = _option(
         "characters", "What is read at a step: characters, bytes, jamo or words.", None,
         ("characters", "bytes", "jamo", "words"),

@@ -224,7 +224,7 @@ def test_a_table_that_is_none_is_said_with_its_line(content: str, message: str, 
 
 def test_a_line_without_end_is_no_row_of_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "CHUNK", 10)
-    monkeypatch.setattr("unrolled.data.tables.LONGEST_LINE", 50)
+    monkeypatch.setattr("unrolled.data.rows.LONGEST_LINE", 50)
     with pytest.raises(UsageError, match=r"a\.csv, line 3 is longer than 50 characters"):
         corpus(written(tmp_path, "a.csv", "text,b\n1,2\n" + "x" * 100), column="text")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from unicodedata import category, is_normalized, normalize
 
-from unrolled.data.files import TextFile
+from unrolled.data.files import File
 from unrolled.data.sources import Source, sources_of
 from unrolled.errors import UsageError
 
@@ -67,7 +67,7 @@ class Corpus:
             if changed:
                 found.append(f"{_counted(changed, 'word', f' of {source.name}')} brought to Unicode form NFC.")
         if not self.documents:
-            names = [source.name for source in self._sources if isinstance(source, TextFile)]
+            names = [source.name for source in self._sources if isinstance(source, File)]
             raise UsageError(f"{names[0] if len(names) == 1 else 'the data'} is empty")
         if empty:
             found.append(f"{_counted(empty, 'empty document')} left out.")
@@ -80,7 +80,7 @@ class Corpus:
         return tuple(
             DataFile(_readable(os.path.abspath(source.name)), source.sha256, source.size)
             for source in self._sources
-            if isinstance(source, TextFile)
+            if isinstance(source, File)
         )
 
     def parts(self, start: int = 0, stop: int | None = None) -> Iterator[Part]:

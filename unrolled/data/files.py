@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import hashlib
 import io
 import os
+import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from unrolled.data.encodings import decoder_of, likely_encoding, mostly_utf8
 from unrolled.errors import UnrolledError, UsageError
@@ -22,18 +27,70 @@ def pieces(text: str) -> Iterator[str]:
     return (text[start : start + CHUNK] for start in range(0, len(text), CHUNK))
 
 
-class TextFile:
-    """One document: the text of a file, with each line break as a line feed."""
+class File(ABC):
+    """A file that is read as often as asked, and is the same each time; one that ends in .gz is unpacked as it is read.
 
-    def __init__(self, path: str | Path, encoding: str):
+    sha256, size   of the file as it lies there, in bytes: known after the first whole reading
+    """
+
+    def __init__(self, path: str | Path):
         self.name = str(path)
-        self.encoding = encoding
-        self._decoder = decoder_of(encoding)
-        self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
-        # Known after the first whole reading.
         self.sha256 = ""
         self.size = 0
         self._time = 0
+
+    @abstractmethod
+    def documents(self) -> Iterator[Iterator[str]]:
+        """The documents of the file, each in successive pieces."""
+
+    @contextmanager
+    def opened(self) -> Iterator[IO[bytes]]:
+        """The bytes of the file.
+
+        Raises   UsageError, in one line, when they cannot be read; UnrolledError when the file has changed since it was
+        read first
+        """
+        try:
+            with open(self.name, "rb") as raw:
+                if not raw.seekable():
+                    what = "can be read only once: write what it gives into a file, and name that"
+                    raise UsageError(f"{self.name} {what}")
+                found = os.fstat(raw.fileno())
+                if self.sha256 and (found.st_size, found.st_mtime_ns) != (self.size, self._time):
+                    raise UnrolledError(f"{self.name} has changed since it was read first: start again")
+                yield gzip.GzipFile(fileobj=raw) if self.is_packed else raw  # type: ignore[misc]
+                if not self.sha256:
+                    self.sha256 = self._digest(raw)
+                    self.size, self._time = found.st_size, found.st_mtime_ns
+        except FileNotFoundError:
+            raise UsageError(f"there is no file {self.name}") from None
+        except IsADirectoryError:
+            hint = f"name the files in it, such as {os.path.join(self.name, '*.txt')}"
+            raise UsageError(f"{self.name} is a folder: {hint}") from None
+        except (EOFError, zlib.error) as error:
+            raise UsageError(f"{self.name} is damaged: {error}") from None
+        except OSError as error:
+            raise UsageError(f"{self.name} cannot be read: {error.strerror or error}") from None
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it is unpacked as it is read."""
+        return self.name.endswith(".gz")
+
+    def _digest(self, raw: IO[bytes]) -> str:
+        """The SHA-256 of all of the file."""
+        raw.seek(0)
+        return hashlib.file_digest(raw, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+class TextFile(File):
+    """One document: the text of a file, with each line break as a line feed."""
+
+    def __init__(self, path: str | Path, encoding: str):
+        super().__init__(path)
+        self.encoding = encoding
+        self._decoder = decoder_of(encoding)
+        self._is_utf8 = codecs.lookup(encoding).name == "utf-8"
 
     def documents(self) -> Iterator[Iterator[str]]:
         """The one document of the file, in successive pieces."""
@@ -45,25 +102,12 @@ class TextFile:
         Raises   UsageError, in one line, when it cannot be read or is no text; UnrolledError when it has changed since
         it was read first
         """
-        try:
-            with open(self.name, "rb") as file:
-                yield from self._decoded(file)
-        except FileNotFoundError:
-            raise UsageError(f"there is no file {self.name}") from None
-        except IsADirectoryError:
-            hint = f"name the files in it, such as {os.path.join(self.name, '*.txt')}"
-            raise UsageError(f"{self.name} is a folder: {hint}") from None
-        except OSError as error:
-            raise UsageError(f"{self.name} cannot be read: {error.strerror or error}") from None
+        with self.opened() as file:
+            yield from self._decoded(file)
 
-    def _decoded(self, file: io.BufferedReader) -> Iterator[str]:
-        if not file.seekable():
-            raise UsageError(f"{self.name} can be read only once: write what it gives into a file, and name that")
-        found = os.fstat(file.fileno())
-        if self.sha256 and (found.st_size, found.st_mtime_ns) != (self.size, self._time):
-            raise UnrolledError(f"{self.name} has changed since it was read first: start again")
+    def _decoded(self, file: IO[bytes]) -> Iterator[str]:
         decoder = io.IncrementalNewlineDecoder(self._decoder(), translate=True)
-        digest, read, more = hashlib.sha256(), 0, True
+        read, more = 0, True
         while more:
             chunk = file.read(CHUNK)
             more = bool(chunk)
@@ -73,14 +117,10 @@ class TextFile:
                 what = f"{self.name} is no text: it holds a zero byte at position {position}"
                 raise UsageError(what + _suggestion(file, position))
             read += len(chunk)
-            if not self.sha256:
-                digest.update(chunk)
             if text:
                 yield text
-        if not self.sha256:
-            self.sha256, self.size, self._time = digest.hexdigest(), read, found.st_mtime_ns
 
-    def _text(self, decoder: io.IncrementalNewlineDecoder, chunk: bytes, file: io.BufferedReader, read: int) -> str:
+    def _text(self, decoder: io.IncrementalNewlineDecoder, chunk: bytes, file: IO[bytes], read: int) -> str:
         """The text of the next bytes, of which `read` stand before them; the last are empty."""
         try:
             return decoder.decode(chunk, final=not chunk)
@@ -95,7 +135,7 @@ class TextFile:
         raise UsageError(f"{self.name} is no {kind} text: {what}{_suggestion(file, position, self._is_utf8)}")
 
 
-def _suggestion(file: io.BufferedReader, position: int, is_utf8: bool = False) -> str:
+def _suggestion(file: IO[bytes], position: int, is_utf8: bool = False) -> str:
     """What to try, from the bytes around a position that cannot be read, as UTF-8 or else."""
     start = max(0, position - SAMPLE // 2) // 2 * 2
     file.seek(start)

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from unrolled.data.encodings import decoder_of
-from unrolled.data.files import TextFile, pieces
-from unrolled.data.tables import Table
+from unrolled.data.files import File, TextFile, pieces
+from unrolled.data.rows import rows_of
 from unrolled.errors import UsageError, did_you_mean
 
 # An ending such as .txt, but not a number such as 3.5.
@@ -34,7 +34,7 @@ class Texts:
             yield pieces(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-Source: TypeAlias = Texts | TextFile
+Source: TypeAlias = Texts | File
 
 
 def sources_of(data: Any, encoding: str, column: str) -> tuple[list[Source], list[str]]:
@@ -61,13 +61,13 @@ def _is_list(data: Any) -> bool:
     return hasattr(data, "__len__") and hasattr(data, "__iter__") and getattr(data, "ndim", 1) == 1
 
 
-def _file(path: str | os.PathLike[str], encoding: str, column: str) -> TextFile:
+def _file(path: str | os.PathLike[str], encoding: str, column: str) -> File:
     name = os.fspath(path)
     if not os.path.exists(name):
         hint = "\n" in name or len(name) > 255
         said = "of this name: a text itself is given in a list, [text]" if hint else name or "without a name"
         raise UsageError(f"there is no file {said}")
-    return Table(name, encoding, column) if column else TextFile(name, encoding)
+    return rows_of(name, encoding, column) if column else TextFile(name, encoding)
 
 
 def _listed(entries: Sequence[Any], encoding: str, column: str) -> list[Source]:
