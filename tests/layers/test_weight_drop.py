@@ -121,5 +121,7 @@ def test_what_cannot_be_dropped_is_refused_in_words() -> None:
     text = "@cell\ndef leaky(x, h):\n    h = p.a * h + W.h @ x\n    return h\n"
     with pytest.raises(UsageError, match="weight_drop leaves out weights of recurrent maps; cell 'leaky' has none"):
         Recurrent(parse(text), 3, 4, weight_drop=0.5)
-    with pytest.raises(UsageError, match="recurrent maps read on the axis of the output; cell 'indrnn' has no such map"):
+    with pytest.raises(
+        UsageError, match="recurrent maps read on the axis of the output; cell 'indrnn' has no such map"
+    ):
         Recurrent("indrnn", 3, 4, recurrent_dropout=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from unrolled.ir.graph import Node
 from unrolled.ir.program import Program
@@ -13,6 +14,7 @@ _TALL = 24.0  # of the box, for each state
 _LENGTH = 58.0  # of an arrow between two steps
 _UP = 46.0  # of an arrow from below or to above
 _MARGIN = 10.0
+_GAP = 8.0  # between two labels
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ def unrolling(program: Program, steps: int = 3) -> str:
     inputs, states = arrows(program)
     output = program.states[0][0]
     title = program.name.replace("_", "-")
-    wide = max(_WIDE, width(title, 13) + 16, 26.0 * len(inputs))
+    wide = max(_WIDE, width(title, 13) + 16, _apart(inputs, str(steps)) * (len(inputs) + 1))
     top = _MARGIN + 22 + _UP
     tall = max(48.0, _TALL * len(states) + 12)
     rows = [top + tall * (place + 0.5) / len(states) for place in range(len(states))]
@@ -88,6 +90,12 @@ def unrolling(program: Program, steps: int = 3) -> str:
         parts.append(named(arrow.name, str(steps)).at(x + _LENGTH + 5, y, "begin"))
     right = x + _LENGTH + 5 + max(named(arrow.name, str(steps)).width for arrow in states) + _MARGIN
     return document(parts, right, top + tall + _UP + 34, f"{title} folded and unrolled")
+
+
+def _apart(inputs: list[Arrow], time: str) -> float:
+    """How far the arrows of two inputs are apart, so that their labels are."""
+    wide = [named(arrow.name, time).width for arrow in inputs]
+    return max(((left + right) / 2 + _GAP for left, right in pairwise(wide)), default=0.0)
 
 
 def _step(box: Box, title: str, inputs: list[Arrow], output: str, time: str) -> list[str]:
