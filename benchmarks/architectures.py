@@ -11,7 +11,9 @@ Parts, each a file in shown/ that says what it does:
     comparisons  the adding problem; GRU against LSTM at equal width and at equal parameters; depth against data
     waveforms    clockwork, tanh and LSTM networks of about 1,000 parameters that sound a spoken digit
     slicing      the time of sliced networks beside the same cell unsliced and torch.nn.GRU
-    structures   what sliced networks read, what grids count and remember, nested lists by trees
+    reading      what sliced networks learn of long documents, beside the same cell unsliced
+    grids        Grid LSTMs: parity of many bits, and sequences that are said again
+    trees        nested lists worked out by a Tree-LSTM and by an LSTM that reads their brackets
     digits       sequential MNIST by pixels, permuted pixels, rows and patches
 
 Without --part all are run, which takes hours. --write writes each part's tables as JSON and its drawings as SVG. Real
@@ -33,7 +35,10 @@ from measuring import machine, versions
 from rich.console import Console
 from shown.showing import Drawing, Settings, Table, show, write
 
-PARTS = ("vanishing", "recall", "truncation", "order", "comparisons", "waveforms", "slicing", "structures", "digits")
+PARTS = (
+    "vanishing", "recall", "truncation", "order", "comparisons", "waveforms", "slicing", "reading", "grids", "trees",
+    "digits",
+)  # fmt: skip
 
 
 def run(part: str, settings: Settings, folder: Path | None, console: Console) -> None:
@@ -59,6 +64,7 @@ def run(part: str, settings: Settings, folder: Path | None, console: Console) ->
             "command": f"python {shlex.join(['benchmarks/architectures.py', '--part', part, *_seeds(settings)])}",
             "seconds": round(taken),
             "machine": before,
+            "load_after": os.getloadavg()[0],
             "versions": versions(),
         }
         write(folder, part, about, tables, drawings)

@@ -122,7 +122,6 @@ def _svg(drawing: Drawing) -> str:
         "legend.frameon": False,
         "svg.fonttype": "none",
         "svg.hashsalt": drawing.name,
-        "text.parse_math": False,
     }
     written = BytesIO()
     with style.context(["default", settings]):

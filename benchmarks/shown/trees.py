@@ -1,10 +1,10 @@
 """Tree-LSTMs: nested list operations, against an LSTM that reads the same brackets from left to right.
 
-Expressions such as [MAX 2 9 [MIN 4 7] 0], after ListOps (Nangia & Bowman 2018, arXiv 1804.06028), made anew all the
-time: the largest, the smallest, the median rounded down, and the sum modulo 10, of two to four digits and lists, one to
-four deep. Every list's own value is a label: of the tree at its node, of the sequence at its closing bracket. What is
-measured is the value of whole fresh expressions, depth by depth. The Tree-LSTM is the one that sums over children, as
-no operation asks for their order; the sequence LSTM has more parameters, and batches for at least as long. A network
+Expressions such as [MAX [SUB 2 9] 4], after ListOps (Nangia & Bowman 2018, arXiv 1804.06028), made anew all the time:
+the larger, the smaller, the sum and the difference modulo 10 of two digits or lists, one to five deep. Every list's own
+value is a label: of the tree at its node, of the sequence at its closing bracket. What is measured is the value of
+whole fresh expressions, depth by depth. The Tree-LSTM is the N-ary one, with maps of its own for each of the two, since
+a difference asks for their order; the sequence LSTM has more parameters, and batches for at least as long. A network
 that knows how often each symbol comes, and nothing of order and brackets, is told the values of whole expressions.
 """
 
@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any, NamedTuple
 
 import torch
@@ -27,15 +26,15 @@ from shown.showing import Drawing, Settings, Shown, Table
 from shown.workers import side_by_side
 from unrolled.layers import Recurrent, TreeLSTM, Trees
 
-OPERATIONS: dict[str, Callable[[list[int]], int]] = {
+OPERATIONS: dict[str, Callable[[Sequence[int]], int]] = {
     "MAX": max,
     "MIN": min,
-    "MED": lambda values: int(median(values)),
-    "SM": lambda values: sum(values) % 10,
+    "ADD": lambda values: sum(values) % 10,
+    "SUB": lambda values: (values[0] - values[1]) % 10,
 }
 DIGITS = 10
 NUMBERS = {text: number for number, text in enumerate([*map(str, range(DIGITS)), *OPERATIONS, "[", "]"])}
-DEEPEST, MOST = 4, 4
+DEEPEST = 5
 NONE = -1  # where there is no label
 BATCH, TEST, RATE = 64, 1000, 0.005
 
@@ -53,11 +52,10 @@ def expression(depth: int) -> tuple[Any, int]:
     if depth == 0:
         digit = random.randrange(DIGITS)
         return Symbol(str(digit)), digit
-    others = [random.choice([0, 0, random.randrange(depth)]) for _ in range(random.randrange(1, MOST))]
-    depths = random.sample([depth - 1, *others], len(others) + 1)
-    children, values = zip(*map(expression, depths), strict=True)
+    other = random.choice([0, random.randrange(depth)])
+    children, values = zip(*map(expression, random.sample([depth - 1, other], 2)), strict=True)
     name, operation = random.choice(list(OPERATIONS.items()))
-    value = operation(list(values))
+    value = operation(values)
     return [Symbol(name, value), *children], value
 
 
@@ -86,7 +84,7 @@ class OfTrees(nn.Module):
     def __init__(self, units: int):
         super().__init__()
         self.embedding = nn.Embedding(len(NUMBERS), units)
-        self.layer = TreeLSTM(units, units)
+        self.layer = TreeLSTM(units, units, children=2)
         self.head = _head(units)
 
     def forward(self, lists: list[Any]) -> tuple[Tensor, Tensor, Tensor]:
