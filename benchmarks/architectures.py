@@ -8,16 +8,19 @@ Parts, each a file in shown/ that says what it does:
     recall       "i grew up in france … i speak fluent french": a country recalled across words of real text
     truncation   memory and time against the window of truncated backpropagation, and what a window can learn
     order        bag of words, window, recurrent: when the order of words matters; XOR in space and in time
+    cells        every cell beside the others, as it is begun, at two tasks
     comparisons  the adding problem; GRU against LSTM at equal width and at equal parameters; depth against data
     waveforms    clockwork, tanh and LSTM networks of about 1,000 parameters that sound a spoken digit
+    clocks       what a step of a clockwork network costs, of which ever fewer modules are due
     slicing      the time of sliced networks beside the same cell unsliced and torch.nn.GRU
     reading      what sliced networks learn of long documents, beside the same cell unsliced
     grids        Grid LSTMs: parity of many bits, and sequences that are said again
     trees        nested lists worked out by a Tree-LSTM and by an LSTM that reads their brackets
     digits       sequential MNIST by pixels, permuted pixels, rows and patches
 
-Without --part all are run, which takes hours. --write writes each part's tables as JSON and its drawings as SVG. Real
-data are found through UNROLLED_DATA (../shared/data); a part without its data says so and is left out.
+Without --part all are run, which takes hours. --write writes each part's tables as JSON and its drawings as SVG; what
+docs/figures/architectures has goes into docs/architectures.md by `make docs`. Real data are found through
+UNROLLED_DATA (../shared/data); a part without its data says so and is left out.
 """
 
 from __future__ import annotations
@@ -36,9 +39,20 @@ from rich.console import Console
 from shown.showing import Drawing, Settings, Table, show, write
 
 PARTS = (
-    "vanishing", "recall", "truncation", "order", "comparisons", "waveforms", "slicing", "reading", "grids", "trees",
+    "vanishing",
+    "recall",
+    "truncation",
+    "order",
+    "cells",
+    "comparisons",
+    "waveforms",
+    "clocks",
+    "slicing",
+    "reading",
+    "grids",
+    "trees",
     "digits",
-)  # fmt: skip
+)
 
 
 def run(part: str, settings: Settings, folder: Path | None, console: Console) -> None:

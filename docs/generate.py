@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import gallery
+import shown
 
 from unrolled.cells import all_cells
 from unrolled.structures import STRUCTURES
@@ -34,7 +35,7 @@ def readme() -> str:
 
 def files() -> dict[Path, str]:
     """Every file that is generated, wholly or in part, with its text."""
-    return {README: readme(), **gallery.files()}
+    return {README: readme(), **gallery.files(), **shown.files()}
 
 
 def outdated() -> list[Path]:

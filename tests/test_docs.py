@@ -19,6 +19,7 @@ DOCUMENTS = [
     "docs/language-model.md",
     "docs/cells.md",
     "docs/notes.md",
+    "docs/architectures.md",
 ]
 
 
@@ -52,7 +53,7 @@ def test_flags_that_documents_name_exist(document):
     commands = [command.name or command.callback.__name__ for command in app.registered_commands]
     helps = [CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output for name in commands]
     flags = set(re.findall(r"(--[a-z][a-z-]+)", " ".join(helps))) | {"--version", "--debug"}
-    text = re.sub(r"^```.*?^```", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```|`python [^`\n]*`", "", (ROOT / document).read_text(encoding="utf-8"), flags=re.M | re.S)
     for flag in re.findall(r"`[^`\n]*?(--[a-z][a-z-]+)", text):
         assert flag in flags, flag
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from shown.learning import learn, seed_all
 from shown.showing import Drawing, Settings, Shown, Table
-from unrolled.layers import Recurrent
+from unrolled.layers import Recurrent, SequenceLayer
 from unrolled.layers.state import tensors_of
 
 UNITS = 64
@@ -148,7 +148,7 @@ def through_time(settings: Settings) -> Iterator[Shown]:
 class Recaller(nn.Module):
     """A network that reads symbols and scores the first of them."""
 
-    def __init__(self, make: Callable[[int], Recurrent]):
+    def __init__(self, make: Callable[[int], SequenceLayer]):
         super().__init__()
         self.layer = make(2 * SYMBOLS)
         self.head = nn.Linear(self.layer.output_size, SYMBOLS)
@@ -180,7 +180,7 @@ def recall(settings: Settings) -> Iterator[Shown]:
             start, right, taken = time.perf_counter(), [], []
             for seed in seeds:
                 seed_all(seed)
-                found = _recall(
+                found = recalled(
                     Recaller(make), span, settings.steps_of(RECALL_STEPS), f"{name}, T = {span}, seed {seed}"
                 )
                 right.append(found[-1][1])
@@ -189,7 +189,9 @@ def recall(settings: Settings) -> Iterator[Shown]:
     yield table
 
 
-def _recall(model: Recaller, span: int, steps: int, about: str) -> list[tuple[int, float]]:
+def recalled(model: Recaller, span: int, steps: int, about: str) -> list[tuple[int, float]]:
+    """Train until the first symbol is named; the accuracy at steps of the training."""
+
     def loss() -> Tensor:
         symbols = sequences(span, RECALL_BATCH)
         return functional.cross_entropy(model(symbols), symbols[0])
