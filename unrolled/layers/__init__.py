@@ -5,6 +5,7 @@ from unrolled.layers.base import SequenceLayer
 from unrolled.layers.bidirectional import Bidirectional, Directions
 from unrolled.layers.by_step import gradient_by_step
 from unrolled.layers.compose import Stacked, VariationalDropout, at_depth, deep
+from unrolled.layers.crf import CRF
 from unrolled.layers.embedding import Embedded
 from unrolled.layers.grid import DepthLSTM, GridLSTM
 from unrolled.layers.keras import from_keras
@@ -19,6 +20,7 @@ from unrolled.layers.trees import Trees, read_tree
 from unrolled.layers.window import WindowMLP
 
 __all__ = [
+    "CRF",
     "Attention",
     "Bidirectional",
     "DepthLSTM",
