@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 
 from unrolled.data.corpus import corpus
 from unrolled.data.rows import Fault, Row, Tokens, rows_of
-from unrolled.errors import UsageError
+from unrolled.errors import MissingExtraError, UsageError
 
 REVIEWS = [{"text": "좋다, 참", "label": "1"}, {"text": 'so "so"', "label": "0"}]
 CONTENTS = {
@@ -69,6 +70,12 @@ def test_rows_of_parquet_are_read_a_batch_at_a_time(packed: str, tmp_path: Path)
     assert corpus(path, column="text").documents == 1000
     with pytest.raises(UsageError, match=r"line 1 has no text under 'label', but 0$"):
         corpus(path, column="label")
+
+
+def test_without_pyarrow_the_extra_that_brings_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingExtraError, match=r"a\.parquet is read by pyarrow: pip install 'unrolled\[parquet\]'$"):
+        corpus(written(tmp_path, "a.parquet", "PAR1"), column="text")
 
 
 @pytest.mark.parametrize("name", ["a.conll", "a.iob", "a.bio.gz"])

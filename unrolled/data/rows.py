@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from unrolled.data.files import File, TextFile, pieces
-from unrolled.errors import UsageError, did_you_mean
+from unrolled.errors import MissingExtraError, UsageError, did_you_mean
 
 # Characters of a line; what is longer is no row, or a quotation mark is not closed.
 LONGEST_LINE = 2**24
@@ -190,13 +190,13 @@ class Parquet(Rows):
     def rows(self) -> Iterator[Found]:
         """All rows.
 
-        Raises   UsageError when pyarrow is not there, or cannot read the file
+        Raises   MissingExtraError without pyarrow; UsageError when it cannot read the file
         """
         try:
             import pyarrow
             from pyarrow import parquet
         except ImportError:
-            raise UsageError(f"to read {self.name}, install pyarrow: pip install 'unrolled[parquet]'") from None
+            raise MissingExtraError(f"{self.name} is read by pyarrow: pip install 'unrolled[parquet]'") from None
         with self.opened() as file:
             try:
                 number = 0

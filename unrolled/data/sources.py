@@ -45,7 +45,7 @@ def sources_of(data: Any, encoding: str, column: str) -> tuple[list[Source], lis
     decoder_of(encoding)
     if isinstance(data, str | os.PathLike):
         return [_file(data, encoding, column)], []
-    columns = _columns(data)
+    columns = columns_of(data)
     if columns is not None:
         name, notices = _chosen(columns, column)
         return [Texts(_texts(columns[name], f"column {name!r}, row"))], notices
@@ -99,7 +99,7 @@ def _is_path(entry: str) -> bool:
     return "\n" not in entry and os.path.isfile(entry)
 
 
-def _columns(data: Any) -> Mapping[str, Any] | None:
+def columns_of(data: Any) -> Mapping[str, Any] | None:
     """The columns of a table in memory, by name; None if the data is no table."""
     if isinstance(data, Mapping):
         return {str(name): column for name, column in data.items()}
