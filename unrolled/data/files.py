@@ -8,7 +8,6 @@ import hashlib
 import io
 import os
 import zlib
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +26,7 @@ def pieces(text: str) -> Iterator[str]:
     return (text[start : start + CHUNK] for start in range(0, len(text), CHUNK))
 
 
-class File(ABC):
+class File:
     """A file that is read as often as asked, and is the same each time; one that ends in .gz is unpacked as it is read.
 
     sha256, size   of the file as it lies there, in bytes: known after the first whole reading
@@ -38,10 +37,6 @@ class File(ABC):
         self.sha256 = ""
         self.size = 0
         self._time = 0
-
-    @abstractmethod
-    def documents(self) -> Iterator[Iterator[str]]:
-        """The documents of the file, each in successive pieces."""
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:

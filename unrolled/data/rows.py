@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -37,7 +37,7 @@ class Fault(NamedTuple):
 Found: TypeAlias = Row | Fault
 
 
-class Rows(File):
+class Rows(File, ABC):
     """A file of rows, whose documents are the texts of one column."""
 
     def __init__(self, path: str | Path, column: str = ""):

@@ -10,8 +10,8 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 from unrolled.data.encodings import decoder_of
-from unrolled.data.files import File, TextFile, pieces
-from unrolled.data.rows import rows_of
+from unrolled.data.files import TextFile, pieces
+from unrolled.data.rows import Rows, rows_of
 from unrolled.errors import UsageError, did_you_mean
 
 # An ending such as .txt, but not a number such as 3.5.
@@ -34,7 +34,7 @@ class Texts:
             yield pieces(text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
-Source: TypeAlias = Texts | File
+Source: TypeAlias = Texts | TextFile | Rows
 
 
 def sources_of(data: Any, encoding: str, column: str) -> tuple[list[Source], list[str]]:
@@ -61,7 +61,7 @@ def _is_list(data: Any) -> bool:
     return hasattr(data, "__len__") and hasattr(data, "__iter__") and getattr(data, "ndim", 1) == 1
 
 
-def _file(path: str | os.PathLike[str], encoding: str, column: str) -> File:
+def _file(path: str | os.PathLike[str], encoding: str, column: str) -> TextFile | Rows:
     name = os.fspath(path)
     if not os.path.exists(name):
         hint = "\n" in name or len(name) > 255
