@@ -67,9 +67,12 @@ class TextOptions:
         "", "The column of the texts, where the data are tables (CSV, TSV, JSON lines, Parquet): a row is a document."
     )
     unit: str = _option(
-        "characters", "What is read at a step: characters, bytes, jamo or words.", None,
-        ("characters", "bytes", "jamo", "words"),
+        "characters", "What is read at a step: characters, bytes, jamo, words, or subwords that are learned from the "
+        "text (bpe, unigram).", None, ("characters", "bytes", "jamo", "words", "bpe", "unigram"),
     )  # fmt: skip
+    symbols: int | None = _option(
+        None, "How many subwords are learned, of the units bpe and unigram; 8,000 if not given.", {"above": 256}
+    )
     min_count: int | None = _option(
         None, "A symbol that is rarer counts as unknown; 2 for words, else 1, if not given.", {"above": 0}
     )

@@ -5,7 +5,9 @@
    the largest value of each unit over the text, the fixed net one map of the whole text at once, which has parameters
    for every place. All have vectors of 64 and 128 units.
 2. A phrase of two words is learned at the 3rd place of a text of 40 words and looked for at the 30th: texts with it
-   against texts without. What was learned for a place is no use at another; what is shared over time is.
+   against texts without. What was learned for a place is no use at another; what is shared over time is, as long as
+   the network has met the phrase in a state such as it has there: a GRU that begins anew with each text has not, one
+   whose state goes on from text to text has.
 3. Exclusive or: one layer fails, a hidden layer solves it. In time, as Elman 1990 posed it: every third bit is the
    exclusive or of the two before it, and only these can be foreseen.
 """
@@ -56,6 +58,23 @@ class Fixed(nn.Module):
             vectors = vectors * mask(lengths, len(x))[..., None]
         flat = functional.pad(vectors.transpose(0, 1).flatten(1), (0, (self.length - len(x)) * VECTOR))
         return self.head(torch.tanh(self.hidden(flat)))
+
+
+class Onward(nn.Module):
+    """A recurrent network whose state goes on from text to text: no place is another one to it."""
+
+    def __init__(self, symbols: int):
+        super().__init__()
+        self.vectors = nn.Embedding(symbols, VECTOR)
+        self.layer = Recurrent("gru", VECTOR, UNITS)
+        self.head = nn.Linear(UNITS, 2)
+        self.h = torch.zeros(1, UNITS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Scores (batch, class) of symbols (time, batch)."""
+        y, state = self.layer(self.vectors(x), self.h[torch.randint(len(self.h), x.shape[1:])])
+        self.h = state.h.detach()
+        return self.head(y.amax(0))
 
 
 def _bag(symbols: int) -> ManyToOne:
@@ -198,7 +217,10 @@ def phrase(settings: Settings) -> Iterator[Shown]:
         f"A phrase learned at place {LEARNED_AT} of {PHRASE_LENGTH}: accuracy at finding it there and at {SOUGHT_AT}",
         {"network": "", "parameters": ",d", "there": ".1%", f"at {SOUGHT_AT}": ".1%"},
     )
-    networks = {"bag of words": _bag, f"fixed net of {PHRASE_LENGTH}": _fixed(PHRASE_LENGTH), "GRU": _recurrent}
+    networks: dict[str, Make] = {
+        "bag of words": _bag, "window of 6": _window, f"fixed net of {PHRASE_LENGTH}": _fixed(PHRASE_LENGTH),
+        "GRU, begun anew": _recurrent, "GRU, going on": Onward,
+    }  # fmt: skip
     for name, make in networks.items():
         seed_all(0)
         model = make(words)

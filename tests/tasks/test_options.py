@@ -23,6 +23,7 @@ OPTIONS = set(DEFAULTS)
 # Option -> what it is changed to, and other options that it needs to have an effect.
 CHANGES: dict[str, tuple[Any, dict[str, Any]]] = {
     "unit": ("words", {}),
+    "symbols": (300, {"unit": "bpe", "symbols": 280}),
     "min_count": (12, {}),
     "end_token": ("line", {}),
     "held_out": (0.3, {}),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 from unicodedata import category, normalize
 
 from unrolled.errors import UsageError, did_you_mean
@@ -30,6 +31,15 @@ class Unit:
     closed: tuple[str, ...] = ()
     # The symbols that may stand next after those set side by side; None if all may.
     may_follow: Callable[[str], Container[str]] | None = None
+    # How the symbols were learned, where they were.
+    learned: tuple[Any, ...] = ()
+    # What its symbols are called, if not by its name.
+    noun: str = ""
+
+    @property
+    def symbols(self) -> str:
+        """What its symbols are called, many of them."""
+        return self.noun or self.name
 
 
 def unit(name: str) -> Unit:
@@ -54,7 +64,8 @@ def _to_bytes(text: str) -> str:
     return text.encode("utf-8", "replace").decode("latin-1")
 
 
-def _from_bytes(symbols: str) -> str:
+def from_bytes(symbols: str) -> str:
+    """The text of UTF-8 bytes, each the character of the same number; half a character becomes U+FFFD."""
     return symbols.encode("latin-1").decode("utf-8", "replace")
 
 
@@ -65,7 +76,8 @@ def _begun(symbols: str) -> bytes:
     return decoder.getstate()[0]
 
 
-def _whole_characters(symbols: str) -> int:
+def whole_characters(symbols: str) -> int:
+    """How many of these bytes are whole characters."""
     return len(symbols) - len(_begun(symbols))
 
 
@@ -133,8 +145,8 @@ UNITS: Mapping[str, Unit] = {
             "bytes",
             "Each byte of the UTF-8 text is a symbol: 256 for every language, and none is ever unknown.",
             _to_bytes,
-            _from_bytes,
-            _whole_characters,
+            from_bytes,
+            whole_characters,
             _BYTES,
             _next_bytes,
         ),

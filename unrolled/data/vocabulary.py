@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from unrolled.data.subwords import SUBWORDS, subwords
 from unrolled.data.units import UNITS, Unit
 from unrolled.errors import UsageError, did_you_mean
 
@@ -57,21 +58,23 @@ class Vocabulary:
 
         Raises   ValueError, with the reason, when it is none
         """
-        if not isinstance(value, Mapping) or set(value) != {"unit", "end", "symbols"}:
+        if not isinstance(value, Mapping) or set(value) - {"learned"} != {"unit", "end", "symbols"}:
             raise ValueError("it must have the keys unit, end and symbols, and no other")
         name, end, symbols = value["unit"], value["end"], value["symbols"]
-        if not isinstance(name, str) or name not in UNITS:
+        if not isinstance(name, str) or name not in (SUBWORDS if "learned" in value else UNITS):
             raise ValueError(f"there is no unit {name!r}.{did_you_mean(str(name), UNITS)}")
         if not isinstance(end, bool):
             raise ValueError(f"end must be true or false, not {end!r}")
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise ValueError("symbols must be a list of texts")
-        _check_symbols(UNITS[name], symbols)
-        return cls(UNITS[name], symbols, end)
+        kind = subwords(name, symbols, value["learned"]) if "learned" in value else UNITS[name]
+        _check_symbols(kind, symbols)
+        return cls(kind, symbols, end)
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
-        return {"unit": self.unit.name, "end": self.end is not None, "symbols": list(self.symbols)}
+        learned = {"learned": list(self.unit.learned)} if self.unit.name in SUBWORDS else {}
+        return {"unit": self.unit.name, "end": self.end is not None, "symbols": list(self.symbols), **learned}
 
     def __len__(self) -> int:
         return len(self._raw)
@@ -106,9 +109,11 @@ class Vocabulary:
         if number in (self.unknown, self.end):
             return "<unknown>" if number == self.unknown else "<end>"
         symbol = self._raw[number]
-        if self.unit.closed and not (symbol.isascii() and symbol.isprintable()):
-            return f"{ord(symbol):#04x}"
-        return repr(symbol)
+        if not self.unit.closed:
+            return repr(symbol)
+        text = self.unit.join(symbol)
+        is_shown = text.isprintable() and UNKNOWN not in text
+        return repr(text) if is_shown else " ".join(f"{ord(byte):#04x}" for byte in symbol)
 
     def missing(self, text: str) -> list[str]:
         """The symbols of a text that are not in the vocabulary, each once, in the order of the text."""
@@ -119,7 +124,7 @@ class Vocabulary:
 
         Raises   UsageError when the units differ
         """
-        if self.unit.name != other.unit.name:
+        if (self.unit.name, self.unit.learned) != (other.unit.name, other.unit.learned):
             raise UsageError(f"a vocabulary of {self.unit.name} cannot be extended by one of {other.unit.name}")
         new = [symbol for symbol in other.symbols if symbol not in self._numbers]
         return Vocabulary(self.unit, [*self.symbols, *new], self.end is not None)

@@ -74,7 +74,7 @@ class LanguageModelRun(Run):
     ):
         super().__init__(cell, model, config, metrics)
         self.vocabulary = vocabulary
-        self.unit = vocabulary.unit.name
+        self.unit = vocabulary.unit.symbols
 
     @classmethod
     def opened(cls, folder: RunFolder) -> LanguageModelRun:

@@ -17,7 +17,7 @@ from unrolled.tasks.language_model.run import LanguageModelRun
 
 # What the weights of a run are made for.
 FIXED = {
-    "data": ("unit", "end_token"),
+    "data": ("unit", "symbols", "end_token"),
     "model": ("cell", "hidden_size", "layers", "structure", "embedding_size", "tied"),
 }
 # Of runs that were made before there was such an option.

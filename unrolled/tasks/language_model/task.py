@@ -17,6 +17,7 @@ from unrolled.cells import all_cells, get, resolve
 from unrolled.data.corpus import Corpus
 from unrolled.data.numbering import texts
 from unrolled.data.stream import IGNORED, SideBySide, Stream, Window, stream
+from unrolled.data.subwords import SUBWORDS, learn_subwords
 from unrolled.data.units import unit
 from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UnrolledError, UsageError
@@ -29,6 +30,8 @@ from unrolled.tasks.language_model.scoring import score
 from unrolled.tasks.language_model.start import adopt
 from unrolled.tasks.language_model.writing import write
 
+# Subwords, if nothing else is said.
+SYMBOLS = 8000
 # Held-out tokens that are read at an evaluation in training, at most.
 EVALUATED_TOKENS = 2**18
 SHOWN_ROWS, SHOWN_STEPS = 5, 64
@@ -57,18 +60,22 @@ class LanguageModelTask:
         known: Vocabulary | None = None,
     ):
         self.corpus = corpus
-        self.unit = data.unit
         self.notices = list(corpus.notices)
         self.data = replace(
             data,
             end_token=data.end_token or ("document" if corpus.documents > 1 else "none"),
             min_count=data.min_count or (2 if data.unit == "words" else 1),
+            symbols=data.symbols or (SYMBOLS if data.unit in SUBWORDS else None),
         )
-        if unit(data.unit).closed and (data.min_count or 1) > 1:
+        is_learned = data.unit in SUBWORDS
+        if data.symbols is not None and not is_learned:
+            raise UsageError(f"{data.unit} are not learned, so that their number cannot be chosen: leave out symbols")
+        if (is_learned or unit(data.unit).closed) and (data.min_count or 1) > 1:
             raise UsageError(f"no {data.unit} are unknown, however rare: leave out min_count")
         self.cell = resolve(model.cell)
         self._cut = self._split()
-        counted = self._count()
+        counted = self._count(known)
+        self.unit = counted.unit.symbols
         self.vocabulary = counted if known is None else known.extended(counted)
         self.train_stream = self._stream(0, self._cut)
         self.held_out_stream = self._stream(self._cut, None) if self._cut < corpus.characters else None
@@ -78,10 +85,13 @@ class LanguageModelTask:
         self.model = build(model, self.cell, len(self.vocabulary))
         self._try_one_step()
 
-    def _count(self) -> Vocabulary:
-        """The symbols of the text that is trained on."""
-        kind, end_token = unit(self.data.unit), self.data.end_token
+    def _count(self, known: Vocabulary | None) -> Vocabulary:
+        """The symbols of the text that is trained on; subwords are those of an earlier run, if there is one."""
+        name, end_token = self.data.unit, self.data.end_token
+        kind = unit("bytes" if name in SUBWORDS else name)
         read = texts(self.corpus, kind, end_token=end_token, stop=self._cut)
+        if name in SUBWORDS:
+            kind = known.unit if known is not None else learn_subwords(name, read, self.data.symbols or SYMBOLS)
         return Vocabulary.of(kind, read, end=end_token != "none", min_count=self.data.min_count or 1)
 
     def _split(self) -> int:
