@@ -17,7 +17,7 @@ from shown.learning import seed_all
 from shown.showing import Settings, Shown, Table
 from unrolled.layers import Recurrent
 
-UNITS, TIME, BATCH = 256, 256, 16
+UNITS, TIME, BATCH = 1024, 128, 16
 MODULES = (1, 2, 4, 8)
 
 
