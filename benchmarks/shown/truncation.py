@@ -58,7 +58,7 @@ def cost(settings: Settings) -> Iterator[Shown]:
 
     effort = Effort(rounds=1, seconds=1.0) if settings.quick else Effort(rounds=7, seconds=60.0)
     times = race({str(window): lambda window=window: train(window) for window in windows}, effort)
-    memory = [_kept(layer, x[:window]) for window in windows]
+    memory = [_kept(layer, x[:window].clone()) for window in windows]
     whole = times[str(windows[-1])].median
     table = Table(
         "cost",
