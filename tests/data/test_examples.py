@@ -142,6 +142,29 @@ def test_texts_without_labels_are_read_where_none_are_wanted() -> None:
     assert pairs_of(found) == [("a", ""), ("b", "")]
 
 
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1, True, 1.0, np.float32(1), np.int64(1), np.bool_(True), "1", " 1 "], ["1"] * 8),
+        ([0.5, np.float64(0.5)], []),
+        ([None, float("nan"), np.float32("nan"), pytest.importorskip("pandas").NA, "x"], ["x"]),
+    ],
+)
+def test_a_label_is_the_same_whatever_holds_it_and_nothing_is_none(values: list[Any], labels: list[str]) -> None:
+    data = {"text": ["a"] * len(values), "label": values}
+    if labels:
+        assert examples(data, skip_bad=True).labels == labels
+    else:
+        with pytest.raises(UsageError, match=r"has no label under 'label', but 0\.5"):
+            examples(data)
+
+
+def test_a_label_does_not_pay_for_others_that_have_too_few() -> None:
+    labels = [*(f"single {number}" for number in range(100)), *"z" * 10]
+    _, held = split(labels, 0.1, 0)
+    assert [labels[row] for row in held] in (["z"], ["z", "z"])
+
+
 @given(st.lists(st.sampled_from("abc"), min_size=2, max_size=60), st.sampled_from([0.1, 0.3, 0.5]), st.integers(0, 3))
 @settings(deadline=None)
 def test_a_split_takes_the_same_share_of_each_label(labels: list[str], share: float, seed: int) -> None:

@@ -100,6 +100,9 @@ def test_words_of_conll_u_are_its_tokens_without_ranges_and_empty_nodes(tmp_path
     ("name", "content", "found"),
     [
         ("a.csv", "text,b\n1,2\n\n1\n3,4\n", [Row, Fault(4, "does not fit the header: it has 1 column, not 2"), Row]),
+        ("a.csv", 'text,b\n1,2\n"x"y,1\n3,4\n', [
+            Row, Fault(3, """is no row of a table: ',' expected after '"'"""), Row,
+        ]),
         ("a.csv", 'text,b\n1,2\n"1,2\n', [Row, Fault(3, "is no row of a table: unexpected end of data")]),
         ("a.jsonl", '{"text": 1}\n[1]\n{"text"\n{}\n', [
             Row, Fault(2, "is no object of JSON, {…}"),

@@ -98,6 +98,9 @@ def test_what_is_not_allowed_is_never_decoded_and_is_as_good_as_impossible() -> 
         labels, probability = made.best(given, LENGTHS)
         assert tuple(labels[0, :length, row].tolist()) == best[0]
         assert probability[0, row].item() == pytest.approx(best[1], abs=1e-9)
+        labels, probability = made.best(given, LENGTHS, 100)
+        assert probability[:, row].isfinite().sum() == len(known)
+        assert (labels[len(known) :, :, row] == -1).all()
 
 
 def test_gradients_are_finite_differences_and_padding_means_nothing() -> None:
@@ -136,6 +139,7 @@ def test_no_steps_are_one_sequence_of_no_labels() -> None:
     made = CRF(3)
     nothing = torch.zeros(0, 2, 3)
     assert made(nothing, torch.zeros(0, 2, dtype=torch.int64)).tolist() == [0, 0]
+    assert made.marginals(nothing).shape == (0, 2, 3)
     labels, probabilities = made.best(nothing, count=2)
     assert labels.shape == (2, 0, 2)
     assert probabilities.tolist() == [[0, 0], [-float("inf")] * 2]

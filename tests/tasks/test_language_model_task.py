@@ -288,7 +288,7 @@ def test_a_sample_is_short_and_leaves_the_model_training() -> None:
 def test_a_run_says_all_its_options_and_what_was_found() -> None:
     config = task_of(["ab" * 50, "cd" * 50]).run([], steps=7).config
     for table, kind in (("data", TextOptions), ("model", LanguageModelOptions), ("training", WindowOptions)):
-        wanted = {option.name for option in fields(kind)} - {"minutes"}
+        wanted = {option.name for option in fields(kind)} - {"minutes", "symbols"}
         assert set(config[table]) == wanted
     assert config["data"]["end_token"] == "document"
     assert config["data"]["min_count"] == 1

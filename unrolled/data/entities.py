@@ -1,7 +1,8 @@
 """Entities as tags of tokens, BIO or BIOES: checked, mended, turned into one another, and read.
 
 In BIO an entity begins with B-TYPE and goes on with I-TYPE; in BIOES it ends with E-TYPE besides, and one of a single
-token is S-TYPE. O is no entity. Source: Ramshaw & Marcus 1995; BIOES: Ratinov & Roth 2009.
+token is S-TYPE. O is no entity. BIO is what is called IOB2 too (Tjong Kim Sang & Veenstra 1999); BIOES: Ratinov & Roth
+2009.
 """
 
 from __future__ import annotations
@@ -78,7 +79,8 @@ def misfits(tags: Sequence[str], scheme: str) -> list[int]:
     """Where a tag does not fit the one before it, or, at the end, asks for one that does not come."""
     around = [OUTSIDE, *tags, OUTSIDE]
     pairs = itertools.pairwise(around)
-    return [min(place, len(tags) - 1) for place, pair in enumerate(pairs) if not may_follow(*pair, scheme)]
+    found = [min(place, len(tags) - 1) for place, pair in enumerate(pairs) if not may_follow(*pair, scheme)]
+    return list(dict.fromkeys(found))
 
 
 def may_follow(tag: str, following: str, scheme: str) -> bool:

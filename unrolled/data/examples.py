@@ -120,7 +120,8 @@ class Examples:
         found = []
         if self.columns.guessed:
             texts = " and ".join(map(repr, self.columns.texts))
-            found.append(f"Texts are the column {texts}, labels {self.columns.label!r}: guessed.")
+            labels = f", labels {self.columns.label!r}" if self.columns.label else ""
+            found.append(f"Texts are the column {texts}{labels}: guessed.")
         if self.skipped:
             more = f"; and {self.skipped - len(self.faults):,} more" if self.skipped > len(self.faults) else ""
             found.append(f"{self.skipped:,} rows left out: {'; '.join(self.faults)}{more}.")
@@ -198,13 +199,14 @@ def split(labels: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.in
     _, numbers = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)
     held = np.zeros(len(labels), bool)
     random = np.random.default_rng(seed)
-    # What is left over of each label's share adds up, so that the whole is right where labels are many.
+    # What rounding leaves over of each label's share goes to the next.
     owed = 0.0
     for number in range(numbers.max() + 1):
         rows = random.permutation(np.flatnonzero(numbers == number))
         owed += share * len(rows)
-        taken = min(round(owed), len(rows) - 1)
-        owed -= taken
+        taken = max(0, min(round(owed), len(rows) - 1))
+        # Never more than a rounding: one label does not pay for others that have too few.
+        owed = max(-0.5, min(0.5, owed - taken))
         held[rows[:taken]] = True
     if share and not held.any():
         raise UsageError(
@@ -244,12 +246,13 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 
 def _label(values: Mapping[str, Any], name: str) -> str:
     value = values.get(name)
+    # A number of numpy, or of torch, is one of Python's.
+    value = value.item() if value is not None and hasattr(value, "item") else value
+    # What pandas has for nothing is compared with nothing.
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
+        return ""
     if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
         value = str(int(value))
-    if value is not None and not isinstance(value, str) and hasattr(value, "item"):
-        value = str(value.item())
-    if value is None or value != value:
-        return ""
     if not isinstance(value, str):
         raise UsageError(f"has no label under {name!r}, but {_short(value)}")
     return normalize("NFC", value.strip())

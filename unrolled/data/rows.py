@@ -104,14 +104,22 @@ class Separated(_TextRows):
         reader = by_tabs if "\t" in first else csv.reader(lines, strict=True)
         try:
             header = next(reader)
-            self._check(header)
-            for row in reader:
-                if row and len(row) != len(header):
-                    yield Fault(reader.line_num, f"does not fit the header: it has {_columns(row, header)}")
-                elif row:
-                    yield Row(reader.line_num, dict(zip(header, row, strict=True)))
         except csv.Error as error:
-            yield Fault(reader.line_num, f"is no row of a table: {error}")
+            raise UsageError(f"{self.name} has no header in its first line: {error}") from None
+        self._check(header)
+        while True:
+            try:
+                row = next(reader)
+            except StopIteration:
+                return
+            # After it the reader goes on with the next line.
+            except csv.Error as error:
+                yield Fault(reader.line_num, f"is no row of a table: {error}")
+                continue
+            if row and len(row) != len(header):
+                yield Fault(reader.line_num, f"does not fit the header: it has {_columns(row, header)}")
+            elif row:
+                yield Row(reader.line_num, dict(zip(header, row, strict=True)))
 
     def _check(self, header: Sequence[str]) -> None:
         if self.column and self.column not in header:

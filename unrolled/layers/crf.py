@@ -83,8 +83,10 @@ class CRF(nn.Module):
         Shapes   scores (time, batch, label); returns the same
         """
         scores, valid = self._checked(scores, lengths)
-        with torch.enable_grad():
-            given = scores.detach().requires_grad_()
+        if not len(scores):
+            return scores
+        with torch.inference_mode(False), torch.enable_grad():
+            given = scores.detach().clone().requires_grad_()
             (found,) = torch.autograd.grad(self._partition(given, valid).sum(), given)
         return found
 
@@ -101,8 +103,8 @@ class CRF(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """The `count` likeliest sequences of labels, and their log-probabilities in nats.
 
-        Shapes   scores (time, batch, label); returns (count, time, batch), -1 in the padding, and (count, batch), in
-                 which a row that has no so many sequences has -inf
+        Shapes   scores (time, batch, label); returns (count, time, batch), -1 in the padding, and (count, batch); where
+                 a row has no so many sequences that are allowed, -1 and -inf
         """
         check_sizes(count=count)
         scores, valid = self._checked(scores, lengths)
@@ -132,8 +134,10 @@ class CRF(nn.Module):
             if step:
                 place = pointers[step - 1].flatten(1).gather(1, place)
         best = torch.stack(labels[::-1]).permute(2, 0, 1)
-        total = found.T - self._partition(scores, valid)
-        return torch.where(valid, best, NONE), torch.where(valid[0], total, alone)
+        # One that is not allowed costs more than half of what forbids it.
+        found = found.masked_fill(found < found[:, :1] + _FORBIDDEN / 2, -torch.inf)
+        total = torch.where(valid[0], found.T - self._partition(scores, valid), alone)
+        return torch.where(valid & total[:, None].isfinite(), best, NONE), total
 
     def _checked(self, scores: Tensor, lengths: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor]:
         """The scores, zero in the padding, and where they are valid."""
