@@ -8,7 +8,6 @@ Parts, each a file in shown/ that says what it does:
     recall       "i grew up in france … i speak fluent french": a country recalled across words of real text
     truncation   memory and time against the window of truncated backpropagation, and what a window can learn
     order        bag of words, window, recurrent: when the order of words matters; XOR in space and in time
-    cells        every cell beside the others, as it is begun, at two tasks
     comparisons  the adding problem; GRU against LSTM at equal width and at equal parameters; depth against data
     waveforms    clockwork, tanh and LSTM networks of about 1,000 parameters that sound a spoken digit
     clocks       what a step of a clockwork network costs, of which ever fewer modules are due
@@ -43,7 +42,6 @@ PARTS = (
     "recall",
     "truncation",
     "order",
-    "cells",
     "comparisons",
     "waveforms",
     "clocks",

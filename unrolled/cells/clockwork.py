@@ -12,7 +12,7 @@ from unrolled.language import U, W, b, block_triangular, cell, tanh, tick, where
     source="Koutnik, Greff, Gomez & Schmidhuber 2014, arXiv 1402.3511", structure={"U.h": block_triangular("periods")}
 )
 def clockwork(x, h, *, periods=(1, 2, 4, 8)):
-    """Slow modules keep what fast ones would forget, and cost little; for signals that have several rates."""
+    """Slow modules keep what fast ones would forget, in fewer products; for signals that have several rates."""
     y = tanh(W.h @ x + U.h @ h + b.h)
     h = where(tick(periods), y, h)
     return h
