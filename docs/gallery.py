@@ -15,6 +15,7 @@ from typing import Any
 from structures import DRAWINGS
 
 import unrolled.cells
+from unrolled.cells import all_cells
 from unrolled.ir.diagram import diagram, steps
 from unrolled.ir.plan import Plan
 from unrolled.ir.summary import flop_formula, parameter_formula, typical_plan
@@ -92,7 +93,11 @@ def _heading(module: ModuleType) -> str:
 
 def _prose(module: ModuleType) -> str:
     """What the file says before its cells: conventions and departures."""
-    return (module.__doc__ or "").strip().replace("*", r"\*").replace("_", r"\_")
+    # What stands between backticks is shown as it is; a name there is that of the cell.
+    parts = (module.__doc__ or "").strip().split("`")
+    parts[::2] = [part.replace("*", r"\*").replace("_", r"\_") for part in parts[::2]]
+    parts[1::2] = [part.replace("_", "-") if part.replace("_", "-") in all_cells() else part for part in parts[1::2]]
+    return "`".join(parts)
 
 
 def _section(cell: Cell, heading: str, remarks: str, times: dict[str, Any]) -> str:
