@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -55,6 +56,11 @@ class Place:
 def at(place: Place | None, message: str) -> str:
     """`message` under the place that it speaks of."""
     return message if place is None else f"{place.header()}\n  {message}"
+
+
+def short(value: object) -> str:
+    """A value as an error shows it: on one line, of any length no more than a few words."""
+    return " ".join(reprlib.repr(value).split())
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

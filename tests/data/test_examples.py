@@ -73,6 +73,11 @@ def test_a_frame_is_read_like_a_file(library: str) -> None:
     assert pairs_of(examples(frame)) == PAIRS
 
 
+def test_a_column_that_the_first_row_lacks_is_a_column(tmp_path: Path) -> None:
+    path = written(tmp_path, "a.jsonl", '{"text": "a"}\n{"text": "b", "label": "y"}\n')
+    assert pairs_of(examples(path, skip_bad=True)) == [("b", "y")]
+
+
 def test_several_files_and_several_columns_of_texts_are_one_set(tmp_path: Path) -> None:
     first = written(tmp_path, "a.csv", "question,answer,class\nwho?,me,x\n")
     second = written(tmp_path, "b.jsonl", '{"class": "y", "question": "what?", "answer": "that"}\n')

@@ -46,12 +46,12 @@ def test_a_word_itself_goes_before_its_lower_case(tmp_path: Path) -> None:
 def test_what_is_written_is_read_again(tmp_path: Path) -> None:
     rows = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     words = ["가", "b c", "<end>"]
-    write_vectors(tmp_path / "a.vec", list(zip(words, rows, strict=True)))
+    write_vectors(tmp_path / "a.vec", words, rows)
     found, known = read_vectors(tmp_path / "a.vec", ["가", "b_c", "<end>"])
     assert known.all()
     np.testing.assert_allclose(found, rows, rtol=1e-5)
     with pytest.raises(UsageError, match=r"a\.vec is there already"):
-        write_vectors(tmp_path / "a.vec", {})
+        write_vectors(tmp_path / "a.vec", words, rows)
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,8 @@ def test_what_is_written_is_read_again(tmp_path: Path) -> None:
         ("a.txt", b"", "a.txt is empty"),
         ("a.txt", b"the 1 2\ncat 1\n", "line 2 has 1 numbers after a word, not 2"),
         ("a.txt", b"the 1 2\ncat 1 x\n", "line 2 is no word with its vector"),
+        ("a.txt", b"3 2\nthe 1 2\ncat 1 2\n", r"a\.txt ends after 2 words of 3"),
+        ("a.txt", b"the 1 nan\n", "has a value for 'the' that is no finite number"),
         ("a.txt", b"the\n", "line 1 has 0 numbers after a word, not 1"),
         ("a.bin", b"\x00\x01", "is no binary file of word2vec"),
         ("a.bin", BINARY[:-8], "ends, or is damaged, at word 3 of 3"),

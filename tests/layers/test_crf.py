@@ -98,9 +98,25 @@ def test_what_is_not_allowed_is_never_decoded_and_is_as_good_as_impossible() -> 
         labels, probability = made.best(given, LENGTHS)
         assert tuple(labels[0, :length, row].tolist()) == best[0]
         assert probability[0, row].item() == pytest.approx(best[1], abs=1e-9)
+        for labels in counted(free, given[:length, row]):
+            wanted = torch.zeros(TIME, len(LENGTHS), dtype=torch.int64)
+            wanted[:length, row] = torch.tensor(labels)
+            alone = made, given[:, [row]], wanted[:, [row]], LENGTHS[[row]]
+            if labels in known:
+                alone[0](*alone[1:])
+            else:
+                with pytest.raises(ShapeError, match=r"labels in row 0 that may not (follow one another|begin|end)"):
+                    alone[0](*alone[1:])
         labels, probability = made.best(given, LENGTHS, 100)
         assert probability[:, row].isfinite().sum() == len(known)
         assert (labels[len(known) :, :, row] == -1).all()
+
+
+def test_a_row_that_nothing_is_allowed_for_has_no_labels() -> None:
+    made = CRF(2, may_begin=torch.tensor([True, False]), may_end=torch.tensor([False, True]))
+    labels, probability = made.best(torch.zeros(2, 2, 2), [1, 2])
+    assert labels[0].tolist() == [[-1, 0], [-1, 1]]
+    assert probability[0].tolist() == [-float("inf"), 0]
 
 
 def test_gradients_are_finite_differences_and_padding_means_nothing() -> None:

@@ -37,6 +37,15 @@ class Part:
     begins: bool
 
 
+def files_of(sources: Iterable[object]) -> tuple[DataFile, ...]:
+    """The files among sources, as they were read."""
+    return tuple(
+        DataFile(_readable(os.path.abspath(source.name)), source.sha256, source.size)
+        for source in sources
+        if isinstance(source, File)
+    )
+
+
 class Corpus:
     """Documents in Unicode form NFC, each a file, an entry of a list or a row of a table, in their order.
 
@@ -73,15 +82,8 @@ class Corpus:
             found.append(f"{_counted(empty, 'empty document')} left out.")
         self.notices = tuple(found)
         self.digest = digest.hexdigest()
-
-    @property
-    def files(self) -> tuple[DataFile, ...]:
-        """The files that the documents are read from."""
-        return tuple(
-            DataFile(_readable(os.path.abspath(source.name)), source.sha256, source.size)
-            for source in self._sources
-            if isinstance(source, File)
-        )
+        # Now, while they are there: what was learned is kept though they are not any more.
+        self.files = files_of(self._sources)
 
     def parts(self, start: int = 0, stop: int | None = None) -> Iterator[Part]:
         """The characters from `start` to `stop`, counted over all documents, in parts of about a million at most.

@@ -14,11 +14,10 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.data.corpus import DataFile
-from unrolled.data.files import File
+from unrolled.data.corpus import files_of
 from unrolled.data.rows import Fault, Found, Row, Rows, no_column, rows_of
 from unrolled.data.sources import columns_of
-from unrolled.errors import UsageError
+from unrolled.errors import UsageError, short
 
 # What columns of texts and of labels are usually called.
 TEXT_NAMES = ("text", "document", "sentence", "review", "content", "body", "message", "comment", "query", "title")
@@ -99,6 +98,7 @@ class Examples:
         self.count = len(labels)
         self.labels = labels
         self.digest = digest.hexdigest()
+        self.files = files_of(self._sources)
         if not labels:
             raise UsageError(f"{self._sources[0].name if len(self._sources) == 1 else 'the data'} has no rows to use")
 
@@ -107,12 +107,6 @@ class Examples:
 
     def __len__(self) -> int:
         return self.count
-
-    @property
-    def files(self) -> tuple[DataFile, ...]:
-        """The files that the rows are read from."""
-        files = [source for source in self._sources if isinstance(source, File)]
-        return tuple(DataFile(os.path.abspath(source.name), source.sha256, source.size) for source in files)
 
     @property
     def notices(self) -> list[str]:
@@ -164,12 +158,14 @@ class Examples:
         seen = [row.values for row in islice((row for row in first.rows() if isinstance(row, Row)), LOOKED_AT)]
         if not seen:
             raise UsageError(f"{first.name} is empty")
-        names = list(seen[0])
+        names = list(dict.fromkeys(name for row in seen for name in row))
         wanted = [name.strip() for name in text.split(",") if name.strip()]
         for name in [*wanted, *([label] if label else [])]:
             if name not in names:
                 raise UsageError(f"{first.name} {no_column(name, names)}")
-        labels = label if label or label is None else _only(names, LABEL_NAMES, wanted) or _repeating(seen, wanted)
+        labels = (
+            label if label or label is None else _only(names, LABEL_NAMES, wanted) or _repeating(seen, names, wanted)
+        )
         if labels == "":
             raise UsageError(f"which column is the label? {first.name} has {', '.join(names)}: name it with --label")
         kept = [name for name in names if name != labels]
@@ -196,7 +192,7 @@ def split(labels: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.in
 
     Raises   UsageError when nothing is left for one of both
     """
-    _, numbers = np.unique(np.array(labels, dtype=object).astype(str), return_inverse=True)
+    _, numbers = np.unique(np.asarray(labels), return_inverse=True)
     held = np.zeros(len(labels), bool)
     random = np.random.default_rng(seed)
     # What rounding leaves over of each label's share goes to the next.
@@ -240,7 +236,7 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     if isinstance(value, list) and all(isinstance(token, str) for token in value):
         value = " ".join(value)
     if not isinstance(value, str):
-        raise UsageError(f"has no text under {name!r}, but {_short(value)}")
+        raise UsageError(f"has no text under {name!r}, but {short(value)}")
     return normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
 
 
@@ -254,7 +250,7 @@ def _label(values: Mapping[str, Any], name: str) -> str:
     if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
         value = str(int(value))
     if not isinstance(value, str):
-        raise UsageError(f"has no label under {name!r}, but {_short(value)}")
+        raise UsageError(f"has no label under {name!r}, but {short(value)}")
     return normalize("NFC", value.strip())
 
 
@@ -264,10 +260,10 @@ def _only(names: Iterable[str], known: Sequence[str], but: Sequence[str] = ()) -
     return found[0] if len(found) == 1 else ""
 
 
-def _repeating(seen: Sequence[Mapping[str, Any]], but: Sequence[str]) -> str:
+def _repeating(seen: Sequence[Mapping[str, Any]], names: Sequence[str], but: Sequence[str]) -> str:
     """The one column whose values come again and again."""
     found = []
-    for name in seen[0]:
+    for name in names:
         counts = Counter(str(row.get(name)) for row in seen)
         if name not in but and 1 < len(counts) <= max(2, len(seen) // 10):
             found.append(name)
@@ -283,7 +279,3 @@ def _longest(seen: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     }
     best = sorted(means, key=lambda name: -means[name])
     return best[0] if best and (len(best) == 1 or means[best[0]] > 2 * means[best[1]]) else ""
-
-
-def _short(value: Any) -> str:
-    return " ".join(repr(value).split())[:40]

@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import IO
 
@@ -29,14 +30,13 @@ def pieces(text: str) -> Iterator[str]:
 class File:
     """A file that is read as often as asked, and is the same each time; one that ends in .gz is unpacked as it is read.
 
-    sha256, size   of the file as it lies there, in bytes: known after the first whole reading
+    size   of the file as it lies there, in bytes: known after the first whole reading
     """
 
     def __init__(self, path: str | Path):
         self.name = str(path)
-        self.sha256 = ""
         self.size = 0
-        self._time = 0
+        self._time: int | None = None
 
     @contextmanager
     def opened(self) -> Iterator[IO[bytes]]:
@@ -51,12 +51,10 @@ class File:
                     what = "can be read only once: write what it gives into a file, and name that"
                     raise UsageError(f"{self.name} {what}")
                 found = os.fstat(raw.fileno())
-                if self.sha256 and (found.st_size, found.st_mtime_ns) != (self.size, self._time):
+                if self._time is not None and (found.st_size, found.st_mtime_ns) != (self.size, self._time):
                     raise UnrolledError(f"{self.name} has changed since it was read first: start again")
                 yield gzip.GzipFile(fileobj=raw) if self.is_packed else raw  # type: ignore[misc]
-                if not self.sha256:
-                    self.sha256 = self._digest(raw)
-                    self.size, self._time = found.st_size, found.st_mtime_ns
+                self.size, self._time = found.st_size, found.st_mtime_ns
         except FileNotFoundError:
             raise UsageError(f"there is no file {self.name}") from None
         except IsADirectoryError:
@@ -72,10 +70,15 @@ class File:
         """Whether it is unpacked as it is read."""
         return self.name.endswith(".gz")
 
-    def _digest(self, raw: IO[bytes]) -> str:
-        """The SHA-256 of all of the file."""
-        raw.seek(0)
-        return hashlib.file_digest(raw, "sha256").hexdigest()  # type: ignore[arg-type]
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the file as it lies there.
+
+        Raises   as `opened`
+        """
+        with self.opened() as file:
+            raw = file.fileobj if isinstance(file, gzip.GzipFile) else file
+            return hashlib.file_digest(raw, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 class TextFile(File):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from unrolled.data.files import File, TextFile, pieces
-from unrolled.errors import MissingExtraError, UsageError, did_you_mean
+from unrolled.errors import MissingExtraError, UsageError, did_you_mean, short
 
 # Characters of a line; what is longer is no row, or a quotation mark is not closed.
 LONGEST_LINE = 2**24
@@ -63,8 +63,8 @@ class Rows(File, ABC):
                 raise UsageError(f"{self.name}, line {found.line} {no_column(self.column, list(found.values))}")
             text = found.values[self.column]
             if not isinstance(text, str):
-                shown = " ".join(repr(text).split())[:_SHOWN]
-                raise UsageError(f"{self.name}, line {found.line} has no text under {self.column!r}, but {shown}")
+                what = f"has no text under {self.column!r}, but {short(text)}"
+                raise UsageError(f"{self.name}, line {found.line} {what}")
             yield pieces(text)
 
 

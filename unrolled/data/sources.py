@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import reprlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeAlias
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 from unrolled.data.encodings import decoder_of
 from unrolled.data.files import TextFile, pieces
 from unrolled.data.rows import Rows, rows_of
-from unrolled.errors import UsageError, did_you_mean
+from unrolled.errors import UsageError, did_you_mean, short
 
 # An ending such as .txt, but not a number such as 3.5.
 _ENDING = re.compile(r"\.[A-Za-z][A-Za-z0-9]{1,4}\Z")
@@ -86,8 +85,8 @@ def _listed(entries: Sequence[Any], encoding: str, column: str) -> list[Source]:
         file = next(index for index, entry in enumerate(entries) if are_files[index] and os.path.isfile(entry))
         text = are_files.index(False)
         raise UsageError(
-            f"entry {file} of the data, {_short(entries[file])}, is a file; entry {text}, "
-            f"{_short(entries[text])}, is none: give files alone, or texts as a column, {{'text': [...]}}"
+            f"entry {file} of the data, {short(entries[file])}, is a file; entry {text}, "
+            f"{short(entries[text])}, is none: give files alone, or texts as a column, {{'text': [...]}}"
         )
     return [_file(entry, encoding, column) for entry in entries]
 
@@ -129,15 +128,9 @@ def _holds_text(values: Iterable[Any]) -> bool:
 def _texts(values: Any, where: str) -> tuple[str, ...]:
     """The values, when all are texts."""
     if isinstance(values, str | bytes) or not _is_list(values):
-        raise UsageError(f"{where.split(',')[0]} is no list of texts, but {_short(values)}")
+        raise UsageError(f"{where.split(',')[0]} is no list of texts, but {short(values)}")
     texts = tuple(values)
     for index, text in enumerate(texts):
         if not isinstance(text, str):
-            raise UsageError(
-                f"{where} {index} is no text, but {_short(text)}: leave it out, or put a text in its place"
-            )
+            raise UsageError(f"{where} {index} is no text, but {short(text)}: leave it out, or put a text in its place")
     return texts
-
-
-def _short(value: Any) -> str:
-    return " ".join(reprlib.repr(value).split())

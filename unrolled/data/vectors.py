@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -16,6 +15,7 @@ from unrolled.errors import UnrolledError, UsageError
 Vectors = NDArray[np.float32]
 # Bytes of a word in a binary file; what is longer is none.
 _LONGEST_WORD = 4096
+_BYTES_A_VALUE = 4
 
 
 class VectorFile(File):
@@ -36,12 +36,12 @@ class VectorFile(File):
             yield from self._binary(file) if binary else self._text(file)
 
     def _text(self, file: IO[bytes]) -> Iterator[tuple[str, Vectors]]:
-        size = 0
+        size, promised, number = 0, None, 0
         for number, line in enumerate(file, 1):
             # A word may hold a blank that is not the plain one.
             parts = line.decode("utf-8", "replace").rstrip().split(" ")
             if number == 1 and len(parts) == 2 and all(part.isdecimal() for part in parts):
-                size = int(parts[1])
+                promised, size = int(parts[0]), int(parts[1])
                 continue
             size = size or len(parts) - 1
             if size < 1 or len(parts) <= size:
@@ -54,6 +54,8 @@ class VectorFile(File):
                 raise UsageError(f"{self.name}, line {number} is no word with its vector: {error}") from None
             # GloVe has words with blanks in them.
             yield " ".join(parts[:-size]), values
+        if promised is not None and number - 1 < promised:
+            raise UsageError(f"{self.name} ends after {number - 1:,} words of {promised:,}")
 
     def _binary(self, file: IO[bytes]) -> Iterator[tuple[str, Vectors]]:
         header = file.readline(_LONGEST_WORD).split()
@@ -64,8 +66,8 @@ class VectorFile(File):
             word = bytearray()
             while (byte := file.read(1)) not in (b" ", b"") and len(word) < _LONGEST_WORD:
                 word += byte
-            values = file.read(struct.calcsize("f") * size)
-            if byte != b" " or len(values) < struct.calcsize("f") * size:
+            values = file.read(_BYTES_A_VALUE * size)
+            if byte != b" " or len(values) < _BYTES_A_VALUE * size:
                 raise UsageError(f"{self.name} ends, or is damaged, at word {number:,} of {count:,}")
             yield word.decode("utf-8", "replace").lstrip("\n"), np.frombuffer(values, "<f4").astype(np.float32)
 
@@ -92,6 +94,8 @@ def read_vectors(path: str | Path, words: Sequence[str]) -> tuple[Vectors, NDArr
             found = np.zeros((len(words), len(values)), np.float32)
         if len(values) != found.shape[1]:
             raise UsageError(f"{source.name} has {found.shape[1]} values for a word, but {len(values)} for {word!r}")
+        if not np.isfinite(values).all():
+            raise UsageError(f"{source.name} has a value for {word!r} that is no finite number")
         for place in places.get(word, ()):
             if not exact[place]:
                 found[place], exact[place] = values, True
@@ -103,20 +107,19 @@ def read_vectors(path: str | Path, words: Sequence[str]) -> tuple[Vectors, NDArr
     return found, exact | loose
 
 
-def write_vectors(path: str | Path, vectors: Mapping[str, Sequence[float]] | Sequence[tuple[str, Vectors]]) -> None:
+def write_vectors(path: str | Path, words: Sequence[str], vectors: Vectors) -> None:
     """Write words and their vectors in the text form of word2vec, which gensim and others read.
 
     Blanks within a word become "_": the form has no other way.
 
+    Shapes   vectors (words, size)
     Raises   UsageError when something is there already; UnrolledError when it cannot be written
     """
-    pairs = list(vectors.items() if isinstance(vectors, Mapping) else vectors)
-    size = len(pairs[0][1]) if pairs else 0
     try:
         with Path(path).open("x", encoding="utf-8") as file:
-            file.write(f"{len(pairs)} {size}\n")
-            for word, values in pairs:
-                file.write(f"{'_'.join(word.split()) or '_'} {' '.join(f'{float(value):.6g}' for value in values)}\n")
+            file.write(f"{vectors.shape[0]} {vectors.shape[1]}\n")
+            for word, values in zip(words, vectors.tolist(), strict=True):
+                file.write(f"{'_'.join(word.split()) or '_'} {' '.join(f'{value:.6g}' for value in values)}\n")
     except FileExistsError:
         raise UsageError(f"{path} is there already") from None
     except OSError as error:

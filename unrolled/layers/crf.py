@@ -59,19 +59,15 @@ class CRF(nn.Module):
 
         Shapes   scores (time, batch, label); wanted (time, batch), whole numbers, anything in the padding; lengths
                  (batch,) valid steps, 0 allowed; returns (batch,)
-        Raises   ShapeError when something does not fit, or a wanted label is none, in words
+        Raises   ShapeError when something does not fit, or wanted labels are none or not allowed, in words
         """
         scores, valid = self._checked(scores, lengths)
         check_tensor("wanted", wanted)
         if wanted.shape != valid.shape or wanted.is_floating_point():
             raise ShapeError(f"wanted is {wanted.dtype} {tuple(wanted.shape)}; expected whole numbers (time, batch)")
         wanted = torch.where(valid, wanted, 0).to(torch.int64)
-        if (
-            sequence.readable(wanted)
-            and wanted.numel()
-            and not 0 <= int(wanted.min()) <= int(wanted.max()) < self.labels
-        ):
-            raise ShapeError(f"wanted holds {int(wanted.min())} to {int(wanted.max())}; there are {self.labels} labels")
+        if sequence.readable(wanted) and wanted.numel():
+            self._check_wanted(wanted, valid)
         return self._score(scores, wanted, valid) - self._partition(scores, valid)
 
     def marginals(self, scores: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
@@ -114,10 +110,10 @@ class CRF(nn.Module):
         alone[0] = 0
         if not time:
             return valid.new_full((count, 0, batch), NONE, dtype=torch.int64), alone.expand(count, batch)
-        pairs = self._allowed("pairs")
+        begin, pairs, end = (self._allowed(name, -torch.inf) for name in ("begin", "pairs", "end"))
         # Of each label at a step, the `count` best ways to it.
         ways = scores.new_full((batch, self.labels, count), -torch.inf)
-        ways[..., 0] = self._allowed("begin") + scores[0]
+        ways[..., 0] = begin + scores[0]
         places = torch.arange(self.labels * count, device=scores.device).view(self.labels, count)
         pointers = []
         for step in range(1, time):
@@ -127,15 +123,13 @@ class CRF(nn.Module):
             going = valid[step][:, None, None]
             ways = torch.where(going, kept, ways)
             pointers.append(torch.where(going, before.transpose(1, 2), places))
-        found, place = (ways + self._allowed("end")[:, None]).flatten(1).topk(count, 1)
+        found, place = (ways + end[:, None]).flatten(1).topk(count, 1)
         labels = []
         for step in reversed(range(time)):
             labels.append(place // count)
             if step:
                 place = pointers[step - 1].flatten(1).gather(1, place)
         best = torch.stack(labels[::-1]).permute(2, 0, 1)
-        # One that is not allowed costs more than half of what forbids it.
-        found = found.masked_fill(found < found[:, :1] + _FORBIDDEN / 2, -torch.inf)
         total = torch.where(valid[0], found.T - self._partition(scores, valid), alone)
         return torch.where(valid & total[:, None].isfinite(), best, NONE), total
 
@@ -146,10 +140,24 @@ class CRF(nn.Module):
             raise ShapeError(f"scores is {tuple(scores.shape)}; expected (time, batch, {self.labels})")
         return masked(scores, lengths)
 
-    def _allowed(self, name: str) -> Tensor:
+    def _check_wanted(self, wanted: Tensor, valid: Tensor) -> None:
+        low, high = int(wanted.min()), int(wanted.max())
+        if not 0 <= low <= high < self.labels:
+            raise ShapeError(f"wanted holds {low} to {high}; there are {self.labels} labels")
+        last = wanted.gather(0, (valid.sum(0) - 1).clamp(min=0)[None])[0]
+        closed = {
+            "follow one another": self.get_buffer("no_pairs")[wanted[:-1], wanted[1:]] & valid[1:],
+            "begin": self.get_buffer("no_begin")[wanted[0]] & valid[0],
+            "end": self.get_buffer("no_end")[last] & valid[0],
+        }
+        for what, found in closed.items():
+            if found.any():
+                row = int(found.nonzero()[0, -1])
+                raise ShapeError(f"wanted has labels in row {row} that may not {what}: convert them, or allow it")
+
+    def _allowed(self, name: str, never: float = _FORBIDDEN) -> Tensor:
         """A parameter, with what is not allowed as good as never."""
-        values, closed = self.get_parameter(name), self.get_buffer(f"no_{name}")
-        return values.masked_fill(closed, _FORBIDDEN)
+        return self.get_parameter(name).masked_fill(self.get_buffer(f"no_{name}"), never)
 
     def _score(self, scores: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
         """The score of the wanted labels."""
