@@ -3,7 +3,8 @@
 1. The notes' figure: the logistic function applied n times, and the product of its slopes, which is at most a quarter
    to the power n.
 2. The norm of dL/ds_t, s all that is carried (h, and c where there is one), against the distance to the loss, in
-   networks as they are begun, each with 64 units, given noise. L is a random direction of the last output.
+   networks as they are begun, each with 64 units, given noise, in double precision. L is a random direction of the
+   last output.
 3. The first of T symbols, one of eight, is to be named at the end; the others are drawn from eight further ones and say
    nothing. Accuracy on fresh sequences after at most so many steps of training; it ends early once all are right.
 """
@@ -13,7 +14,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch.nn import functional
 
 from shown.learning import learn, seed_all
 from shown.showing import Drawing, Settings, Shown, Table
+from shown.workers import side_by_side
 from unrolled.layers import Recurrent, SequenceLayer
 from unrolled.layers.state import tensors_of
 
@@ -43,9 +45,12 @@ RECALL = {
     "tanh": NETWORKS["tanh"],
     "LSTM, forget bias 1": NETWORKS["LSTM"],
     "LSTM, forget bias 6": lambda size: Recurrent("lstm", size, UNITS, init={"b.f": 6.0}),
+    "LSTM, forget bias 6, input bias -6": lambda size: Recurrent("lstm", size, UNITS, init={"b.f": 6.0, "b.i": -6.0}),
     "LSTM, chrono": NETWORKS["LSTM, chrono"],
 }
 RECALL_SPANS = (1000, 2000)
+# What is smaller is counted as this: nothing left in double precision.
+LEAST = 1e-300
 RECALL_STEPS, RECALL_BATCH, RECALL_TEST = 1200, 32, 500
 ENOUGH = 0.999
 
@@ -95,14 +100,15 @@ def logistic() -> Iterator[Shown]:
 
 def norms(layer: Recurrent, steps: int, batch: int = 16, points: int = 50) -> tuple[np.ndarray, np.ndarray]:
     """The norms of the gradient with respect to the state, by the distance from the end; means over the rows."""
-    x = torch.randn(steps, batch, layer.input_size)
+    layer = layer.double()
+    x = torch.randn(steps, batch, layer.input_size, dtype=torch.float64)
     state, states = layer.initial_state(batch), []
     window = max(1, steps // points)
     for part in x.split(window):
         carried = [value.requires_grad_() for value in tensors_of(state) if value.is_floating_point()]
         states.append(carried)
         y, state = layer(part, state)
-    direction = functional.normalize(torch.randn(batch, layer.output_size), dim=1)
+    direction = functional.normalize(torch.randn(batch, layer.output_size, dtype=torch.float64), dim=1)
     flat = [value for carried in states for value in carried]
     found = iter(torch.autograd.grad((y[-1] * direction).sum(), flat))
     lengths = [torch.cat([next(found) for _ in carried], 1).norm(dim=1).mean().item() for carried in states]
@@ -126,7 +132,7 @@ def through_time(settings: Settings) -> Iterator[Shown]:
             for seed in settings.seeds_of(5):
                 seed_all(seed)
                 distances, found = norms(make(8), span)
-                kept.append(np.log(np.maximum(found, 1e-38)))
+                kept.append(np.log(np.maximum(found, LEAST)))
             course = np.exp(np.mean(kept, 0))
             row.append(float(course[0]))
         courses[name] = (distances, course)
@@ -166,40 +172,59 @@ def sequences(steps: int, batch: int) -> Tensor:
     return symbols
 
 
+class Trial(NamedTuple):
+    """One training: a network, how far back the first symbol lies, a seed, and the steps at most."""
+
+    network: str
+    span: int
+    seed: int
+    steps: int
+
+
+class Recalled(NamedTuple):
+    """How many first symbols are named, after how many steps and seconds of training."""
+
+    right: float
+    steps: int
+    seconds: float
+
+
 def recall(settings: Settings) -> Iterator[Shown]:
     """Accuracy at naming the first symbol, network by network."""
-    seeds = settings.seeds_of(3)
+    seeds, steps = settings.seeds_of(3), settings.steps_of(RECALL_STEPS)
     table = Table(
         "recall",
         f"The first of T symbols named at the end: accuracy on {RECALL_TEST} fresh sequences, {UNITS} units, "
         f"at most {RECALL_STEPS} steps of {RECALL_BATCH}",
         {"network": "", "T": "d", **{f"seed {seed}": ".1%" for seed in seeds}, "steps": "", "seconds": ".0f"},
     )
-    for span in (100,) if settings.quick else RECALL_SPANS:
-        for name, make in RECALL.items():
-            start, right, taken = time.perf_counter(), [], []
-            for seed in seeds:
-                seed_all(seed)
-                found = recalled(
-                    Recaller(make), span, settings.steps_of(RECALL_STEPS), f"{name}, T = {span}, seed {seed}"
-                )
-                right.append(found[-1][1])
-                taken.append(found[-1][0])
-            table.add(name, span, *right, " ".join(map(str, taken)), time.perf_counter() - start)
+    rows = [(name, span) for span in ((100,) if settings.quick else RECALL_SPANS) for name in RECALL]
+    trials = [Trial(name, span, seed, steps) for name, span in rows for seed in seeds]
+    found = iter(side_by_side(recalled, trials, "first symbols"))
+    for name, span in rows:
+        several = [next(found) for _ in seeds]
+        right, taken = [each.right for each in several], " ".join(str(each.steps) for each in several)
+        table.add(name, span, *right, taken, sum(each.seconds for each in several))
     yield table
 
 
-def recalled(model: Recaller, span: int, steps: int, about: str) -> list[tuple[int, float]]:
-    """Train until the first symbol is named; the accuracy at steps of the training."""
+def recalled(trial: Trial) -> Recalled:
+    """Train until the first symbol is named."""
+    start = time.perf_counter()
+    seed_all(trial.seed)
+    model = Recaller(RECALL[trial.network])
 
     def loss() -> Tensor:
-        symbols = sequences(span, RECALL_BATCH)
+        symbols = sequences(trial.span, RECALL_BATCH)
         return functional.cross_entropy(model(symbols), symbols[0])
 
     @torch.no_grad()
     def measure() -> float:
-        symbols = sequences(span, RECALL_TEST)
+        symbols = sequences(trial.span, RECALL_TEST)
         return (model(symbols).argmax(1) == symbols[0]).float().mean().item()
 
     parameters, enough = list(model.parameters()), partial(float.__le__, ENOUGH)
-    return learn(parameters, loss, steps, about=about, rate=0.01, every=50, measure=measure, enough=enough)
+    steps, right = learn(
+        parameters, loss, trial.steps, about=trial.network, rate=0.01, every=50, measure=measure, enough=enough
+    )[-1]
+    return Recalled(right, steps, time.perf_counter() - start)
