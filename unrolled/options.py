@@ -84,8 +84,8 @@ class TextOptions:
 
 
 @dataclass(frozen=True)
-class LanguageModelOptions:
-    """The model of `language-model`."""
+class NetworkOptions:
+    """A recurrent network, whatever it is for."""
 
     cell: Any = _option("lstm", "A name, a file of equations or the equations.")
     hidden_size: int = _option(256, "Units of each layer.", {"above": 0})
@@ -93,17 +93,6 @@ class LanguageModelOptions:
     structure: str = _option(
         "deep", "What stands above the lowest layer: layers (deep) that add to what they read (residual) or "
         "share their weights (tied).", None, ("deep", "residual", "tied"),
-    )  # fmt: skip
-    embedding_size: int = _option(0, "Size of a learned vector for each symbol; 0 for one-hot vectors.", {"from": 0})
-    tied: bool = _option(False, "Score the next symbol by the vectors that symbols enter as.")
-    dropout: float = _option(
-        0.2,
-        "Share of each layer's output, and of learned vectors, that is dropped in training.",
-        {"from": 0, "below": 1},
-    )
-    dropout_kind: str = _option(
-        "steps", "Drop other units at each step (steps) or the same in a whole window (variational).", None,
-        ("steps", "variational"),
     )  # fmt: skip
     recurrent_dropout: float = _option(
         0.0, "Share of the states that is dropped on their way to the next step.", {"from": 0, "below": 1}
@@ -125,10 +114,104 @@ class LanguageModelOptions:
 
 
 @dataclass(frozen=True)
+class LanguageModelOptions(NetworkOptions):
+    """The model of `language-model`."""
+
+    embedding_size: int = _option(0, "Size of a learned vector for each symbol; 0 for one-hot vectors.", {"from": 0})
+    tied: bool = _option(False, "Score the next symbol by the vectors that symbols enter as.")
+    dropout: float = _option(
+        0.2,
+        "Share of each layer's output, and of learned vectors, that is dropped in training.",
+        {"from": 0, "below": 1},
+    )
+    dropout_kind: str = _option(
+        "steps", "Drop other units at each step (steps) or the same in a whole window (variational).", None,
+        ("steps", "variational"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class LabelledOptions:
+    """How labelled texts are read."""
+
+    encoding: str = _option("utf-8", "How the files are written: utf-8, cp949, cp1252, …")
+    text: str = _option("", "The column of the texts; several with commas between. Guessed if not given, and said.")
+    label: str = _option("", "The column of the labels. Guessed if not given, and said.")
+    unit: str = _option(
+        "words", "What is read at a step: words, characters, bytes, jamo, subwords that are learned from the texts "
+        "(bpe, unigram), or morphemes of Korean.", None,
+        ("words", "characters", "bytes", "jamo", "bpe", "unigram", "morphemes"),
+    )  # fmt: skip
+    symbols: int | None = _option(
+        None, "How many subwords are learned, of the units bpe and unigram; 8,000 if not given.", {"above": 256}
+    )
+    min_count: int = _option(2, "What is rarer in the texts has no vector of its own.", {"above": 0})
+    longest: int = _option(1000, "Steps of a text that are read, its first ones.", {"above": 0})
+    held_out: float = _option(
+        0.1, "Share of the texts to evaluate on, of each label alike, where no --held-out-data are given.",
+        {"from": 0, "below": 1},
+    )  # fmt: skip
+    held_out_data: str = _option("", "A file of texts to evaluate on.")
+    skip_bad: bool = _option(False, "Leave rows out that cannot be used, and say how many.")
+
+
+@dataclass(frozen=True)
+class ClassifyDataOptions(LabelledOptions):
+    """How the texts of `classify` are read."""
+
+    separator: str = _option(
+        "", "What stands between the labels of a text, which may then have several or none; empty where it has one."
+    )
+
+
+@dataclass(frozen=True)
+class WordsOptions(NetworkOptions):
+    """A network above vectors of words."""
+
+    hidden_size: int = _option(128, "Units of each layer, in each direction.", {"above": 0})
+    bidirectional: bool = _option(True, "Read from both ends.")
+    embedding_size: int = _option(64, "Size of the vector of a word.", {"above": 0})
+    vectors: str = _option("", "A file of word vectors to begin with: of word2vec, GloVe or fastText.")
+    spelling: str = _option(
+        "", "What a word's spelling adds to its vector: its n-grams (ngrams), a network over its characters "
+        "(characters), or nothing (none).", None, ("", "ngrams", "characters", "none"),
+    )  # fmt: skip
+    buckets: int = _option(2**17, "Vectors that n-grams share, under a hash.", {"above": 0})
+    dropout: float = _option(0.3, "Share of vectors and outputs that is dropped in training.", {"from": 0, "below": 1})
+    word_dropout: float = _option(
+        0.1, "Share of the words that are unknown in training, so that the others have to serve.",
+        {"from": 0, "below": 1},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ClassifyOptions(WordsOptions):
+    """The model of `classify`."""
+
+    model: str = _option(
+        "recurrent", "What reads the words: a recurrent network; or, to compare with, a bag of words, a hidden layer "
+        "on each word (mlp) or on a few next to each other (window-mlp).", None,
+        ("recurrent", "bag-of-words", "mlp", "window-mlp"),
+    )  # fmt: skip
+    words: int = _option(5, "Words that a window-mlp sees at once.", {"above": 0})
+    pooling: str = _option(
+        "max", "How a text becomes one vector: by the last output, the mean, the max, or attention.", None,
+        ("last", "mean", "max", "attention"),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TagOptions(WordsOptions):
+    """The model of `tag`."""
+
+    layers: int = _option(2, "Layers one upon the other.", {"above": 0})
+    crf: bool = _option(False, "Score labels with the ones before them: a conditional random field.")
+
+
+@dataclass(frozen=True)
 class TrainingOptions:
     """How any model is trained."""
 
-    batch_size: int = _option(32, "Sequences that are read side by side.", {"above": 0})
     epochs: int = _option(10, "Readings of the data, at most, unless --minutes says otherwise.", {"above": 0})
     minutes: float | None = _option(
         None, "Measure the first steps, then fix as many as this time allows.", {"above": 0, "below": 1e6}
@@ -160,15 +243,44 @@ class TrainingOptions:
 class WindowOptions(TrainingOptions):
     """How a model of long sequences is trained: by truncated backpropagation through time."""
 
+    batch_size: int = _option(32, "Sequences that are read side by side.", {"above": 0})
     window: int = _option(32, "Steps between two cuts of truncated backpropagation.", {"above": 0})
     reduction: str = _option(
         "mean", "What is minimised of the losses of a window's steps: mean or sum.", None, ("mean", "sum")
     )
 
 
+@dataclass(frozen=True)
+class BatchOptions(TrainingOptions):
+    """How a model of texts with labels is trained: in batches of texts of like length."""
+
+    epochs: int = _option(5, "Readings of the data, at most, unless --minutes says otherwise.", {"above": 0})
+    learning_rate: float = _option(0.002, "The highest learning rate.", {"above": 0})
+    decay: str = _option(
+        "linear", "How the learning rate falls after that: cosine or linear, to 0, or none.", None,
+        ("cosine", "linear", "none"),
+    )  # fmt: skip
+    batch_tokens: int = _option(2000, "Steps in a batch, padding included.", {"above": 0})
+    label_smoothing: float = _option(
+        0.0, "Share of the probability that is wanted of all labels alike.", {"from": 0, "below": 1}
+    )
+    baselines: bool = _option(True, "Measure simple methods on the same texts, for the report.")
+
+
+@dataclass(frozen=True)
+class ClassifyTrainingOptions(BatchOptions):
+    """How a classifier is trained."""
+
+    class_weights: str = _option(
+        "none", "Let each label count by its texts (none) or all labels alike (balanced).", None, ("none", "balanced")
+    )
+
+
 # Task -> the tables of its configuration.
 TABLES: Mapping[str, Mapping[str, type[Any]]] = {
-    "language-model": {"data": TextOptions, "model": LanguageModelOptions, "training": WindowOptions}
+    "language-model": {"data": TextOptions, "model": LanguageModelOptions, "training": WindowOptions},
+    "classify": {"data": ClassifyDataOptions, "model": ClassifyOptions, "training": ClassifyTrainingOptions},
+    "tag": {"data": LabelledOptions, "model": TagOptions, "training": BatchOptions},
 }
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import cells, models
+from unrolled.cli import cells, models, samples
 from unrolled.errors import BackendWarning, CellError, UnrolledError, UsageError
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
@@ -128,3 +128,4 @@ def unrolled(
 
 for command in (cells.show, cells.cells, cells.demo, models.train, models.evaluate, models.generate, models.config):
     app.command()(command)
+app.command()(samples.sample)

@@ -38,10 +38,30 @@ def buckets(lengths: NDArray[np.integer], tokens: int, seed: Sequence[int] | Non
     return [found[place] for place in random.permutation(len(found))]
 
 
+def in_number(batches: Sequence[NDArray[np.int64]], count: int) -> list[NDArray[np.int64]]:
+    """The same rows in so many batches: the smallest are joined, the largest halved.
+
+    Raises   UsageError for more batches than rows, or fewer than one
+    """
+    if not 1 <= count <= sum(map(len, batches)):
+        raise UsageError(f"{sum(map(len, batches))} rows cannot be {count} batches")
+    found = list(batches)
+    while len(found) > count:
+        small = sorted(range(len(found)), key=lambda place: len(found[place]))[:2]
+        joined = np.concatenate([found[place] for place in small])
+        found[min(small)] = joined
+        del found[max(small)]
+    while len(found) < count:
+        place = max(range(len(found)), key=lambda place: len(found[place]))
+        half = len(found[place]) // 2
+        found[place : place + 1] = [found[place][:half], found[place][half:]]
+    return found
+
+
 def padding(batches: Sequence[NDArray[np.int64]], lengths: NDArray[np.integer]) -> float:
     """The share of the steps of all batches that is padding."""
     steps = sum(len(rows) * int(lengths[rows].max()) for rows in batches)
-    return 1 - int(lengths.sum()) / steps if steps else 0.0
+    return 1 - sum(int(lengths[rows].sum()) for rows in batches) / steps if steps else 0.0
 
 
 def _cut(rows: NDArray[np.int64], lengths: NDArray[np.integer], tokens: int) -> list[NDArray[np.int64]]:

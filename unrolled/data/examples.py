@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
@@ -67,9 +67,11 @@ class Examples:
 
     The first reading counts them, and finds what cannot be read.
 
-    text       the columns of the texts, with commas between; "" to guess
-    label      that of the label; "" to guess, None where there is none
-    skip_bad   leave rows out that cannot be used, and count them
+    text         the columns of the texts, with commas between; "" to guess
+    label        that of the label; "" to guess, None where there is none
+    skip_bad     leave rows out that cannot be used, and count them
+    unlabelled   a row without a label can be used
+    check        raises UsageError, with the reason, for an example that cannot be used
 
     Raises   UsageError, in one line, for a row that cannot be used, unless `skip_bad`; for columns that cannot be told
     """
@@ -81,9 +83,11 @@ class Examples:
         text: str = "",
         label: str | None = "",
         skip_bad: bool = False,
+        unlabelled: bool = False,
+        check: Callable[[Example], object] = bool,
     ):
         self._sources = tuple(sources)
-        self.skip_bad = skip_bad
+        self.skip_bad, self._unlabelled, self._check = skip_bad, unlabelled, check
         self.columns = self._chosen(text, label)
         self.faults: list[str] = []
         self.skipped = 0
@@ -137,9 +141,12 @@ class Examples:
                     yield f"{where} {found.reason}"
                     continue
                 try:
-                    yield self._example(found, where)
+                    example = self._example(found, where)
+                    self._check(example)
                 except UsageError as error:
                     yield f"{where} {error}"
+                else:
+                    yield example
 
     def _example(self, row: Row, where: str) -> Example:
         texts = tuple(_text(row.values, name) for name in self.columns.texts)
@@ -148,7 +155,7 @@ class Examples:
         if not self.columns.label:
             return Example(texts, "", where)
         label = _label(row.values, self.columns.label)
-        if not label:
+        if not label and not self._unlabelled:
             raise UsageError(f"has no label under {self.columns.label!r}")
         return Example(texts, label, where)
 
@@ -175,14 +182,14 @@ class Examples:
         return Columns(texts, labels or "", guessed=not wanted or label == "")
 
 
-def examples(
-    data: Any, *, text: str = "", label: str | None = "", encoding: str = "utf-8", skip_bad: bool = False
-) -> Examples:
+def examples(data: Any, *, encoding: str = "utf-8", **options: Any) -> Examples:
     """The labelled texts of files, or of a table in memory: a frame, a mapping of columns, a list of mappings.
+
+    options   those of `Examples`
 
     Raises   UsageError, in one line, when the data is nothing that can be read
     """
-    return Examples(_sources(data, encoding), text=text, label=label, skip_bad=skip_bad)
+    return Examples(_sources(data, encoding), **options)
 
 
 def split(labels: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -12,6 +12,7 @@ from unrolled.errors import UsageError, did_you_mean
 from unrolled.ir.program import Initial
 from unrolled.language import Cell
 from unrolled.layers.base import SequenceLayer
+from unrolled.layers.bidirectional import Bidirectional
 from unrolled.layers.compose import Stacked, at_depth, deep
 from unrolled.layers.grid import GridLSTM, is_block
 from unrolled.layers.recurrent import Recurrent
@@ -28,6 +29,7 @@ def network(
     layers: int = 1,
     *,
     structure: str = "deep",
+    bidirectional: bool = False,
     dropout: nn.Module | None = None,
     lowest: Mapping[str, Initial] | None = None,
     batch_first: bool = False,
@@ -35,13 +37,15 @@ def network(
 ) -> Stacked:
     """Layers of one cell, one upon the other; those of a grid's block make a grid.
 
-    structure   "deep"; "residual", where all but the lowest add what they read; or "tied", where all but the lowest
-                share their weights
-    dropout     what stands between two layers; nothing stands within a grid
-    lowest      initial values of the lowest layer, after those in `options`; of a grid, those of its projection
-    options     those of `Recurrent`, for all layers
+    structure       "deep"; "residual", where all but the lowest add what they read; or "tied", where all but the lowest
+                    share their weights
+    bidirectional   every layer reads from both ends
+    dropout         what stands between two layers; nothing stands within a grid
+    lowest          initial values of the lowest layer, after those in `options`; of a grid, those of its projection
+    options         those of `Recurrent`, for all layers
 
-    Raises   UsageError for another structure, for fewer layers than it needs, or for a block in anything but a grid
+    Raises   UsageError for another structure, for fewer layers than it needs, for a block in anything but a grid, or a
+             grid that reads from both ends
     """
     if structure not in STACKS:
         raise UsageError(f"there is no stack {structure!r}.{did_you_mean(structure, STACKS)}")
@@ -49,6 +53,10 @@ def network(
     if is_block(chosen):
         if structure == "residual":
             raise UsageError(f"layers of the block '{chosen.name}' make a grid, which is deep or tied, not residual")
+        if bidirectional:
+            raise UsageError(
+                f"layers of the block '{chosen.name}' make a grid, which reads forward: leave out bidirectional"
+            )
         grid: dict[str, Any] = {**options, "lowest": lowest, "batch_first": batch_first}
         return GridLSTM(input_size, hidden_size, layers, block=chosen, tied=structure == "tied", **grid)
     if structure != "deep" and (type(layers) is not int or layers < 2):
@@ -56,7 +64,9 @@ def network(
 
     def make(index: int, size: int) -> SequenceLayer:
         given = {**options, "init": {**lowest, **(options.get("init") or {})}} if index == 0 and lowest else options
-        layer = Recurrent(at_depth(chosen, index), size, hidden_size, **given)
+        layer: SequenceLayer = Recurrent(at_depth(chosen, index), size, hidden_size, **given)
+        if bidirectional:
+            layer = Bidirectional(layer, Recurrent(at_depth(chosen, index), size, hidden_size, reverse=True, **given))
         return Residual(layer) if structure == "residual" and index > 0 else layer
 
     if structure != "tied":

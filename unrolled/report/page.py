@@ -26,10 +26,10 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; made by `table`, `text` or `samples`."""
+    """A part of the page; made by `table`, `text`, `samples` or `coloured`."""
 
     title: str
-    kind: Literal["table", "text", "samples"]
+    kind: Literal["table", "text", "samples", "coloured"]
     rows: Sequence[Sequence[object]]
     header: Sequence[object] = ()
 
@@ -47,6 +47,19 @@ class Section:
     def samples(cls, title: str, samples: Sequence[tuple[object, object]]) -> Section:
         """Texts shown as they are laid out, each under its caption, which may be empty: (caption, text)."""
         return cls(title, "samples", samples)
+
+    @classmethod
+    def coloured(cls, title: str, texts: Sequence[tuple[object, Sequence[tuple[object, float]]]]) -> Section:
+        """Texts whose parts have a colour each, by a number: (caption, [(part, number)]). The one that is furthest from
+        0 in its text has the deepest; above and below 0 are two colours.
+        """
+        return cls(title, "coloured", [(caption, shades(parts)) for caption, parts in texts])
+
+
+def shades(parts: Sequence[tuple[object, float]]) -> list[tuple[object, str, int]]:
+    """The colour of each part, for or against, and how deep it is, of 100."""
+    most = max((abs(number) for _, number in parts), default=0) or 1
+    return [(part, "for" if number > 0 else "against", round(100 * abs(number) / most)) for part, number in parts]
 
 
 def report_page(

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
+import torch
 from torch import Tensor, nn
 
+from unrolled.cells import all_cells, get
 from unrolled.configuration import options_in
 from unrolled.errors import UsageError
 from unrolled.language import Cell
 from unrolled.options import TrainingOptions, settle, tables_of
 from unrolled.report import Section, report_page
-from unrolled.run import CARD, REPORT, RunFolder, claimed
+from unrolled.run import CARD, CELL, REPORT, RunFolder, claimed
+
+Made = TypeVar("Made", bound=nn.Module)
 
 
 class Loss(NamedTuple):
@@ -54,6 +59,11 @@ class Learner(Protocol):
     def evaluate(self) -> float | None:
         """The loss on held-out data, None where nothing is held out."""
 
+    def figures(self) -> Mapping[str, float]:
+        """What the last evaluation has measured besides the loss. The first decides which weights are kept, those where
+        it is highest; the loss does where there is none.
+        """
+
     def sample(self) -> str:
         """What the model makes now, to look at; empty if there is nothing to show."""
 
@@ -78,15 +88,19 @@ class Task(Learner, Protocol):
     def shown(self) -> list[str]:
         """Some of the data as the model is given them."""
 
+    def conclude(self) -> Sequence[Mapping[str, Any]]:
+        """What is measured once the training is over, with the weights to keep: rows for the metrics."""
+
     def run(self, metrics: Sequence[Mapping[str, Any]], steps: int | None = None) -> Run:
         """What was trained, ready to be used and saved; `steps` that were fixed for the training."""
 
 
 def best_evaluation(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The row of the lowest held-out loss; None without one that is finite."""
+    """The row of the weights to keep; None without a held-out loss that is finite."""
     losses = [row for row in metrics if row["event"] == "evaluation" and row["loss"] is not None]
     finite = [row for row in losses if math.isfinite(row["loss"])]
-    return min(finite, key=lambda row: row["loss"], default=None)
+    marked = [row for row in finite if row.get("best")]
+    return marked[-1] if marked else min(finite, key=lambda row: row["loss"], default=None)
 
 
 class Page(str):
@@ -123,7 +137,7 @@ class Run(ABC):
 
     @property
     def held_out_loss(self) -> float | None:
-        """The lowest held-out loss of the training, in nats; None where nothing was held out."""
+        """The held-out loss of the weights that were kept, in nats; None where nothing was held out."""
         best = best_evaluation(self.metrics)
         return None if best is None else float(best["loss"])
 
@@ -191,6 +205,17 @@ class Run(ABC):
         return f"<{type(self).__name__} of {self.unit}, {self.cell.name}, {self.parameters:,} parameters{loss}>"
 
 
+def configuration_of(task: str, cell: Cell, tables: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """What config.toml holds of a training: its options, a table each, and what was found."""
+    shipped = cell.name in all_cells() and get(cell.name) == cell
+    given: dict[str, Any] = {}
+    for table, options in tables.items():
+        values = {**vars(options), "cell": cell.name if shipped else CELL} if table == "model" else vars(options)
+        given[table] = {name: value for name, value in values.items() if value is not None}
+    found = {name: value for name, value in recorded.items() if value is not None}
+    return {"task": task, "version": version("unrolled"), **given, "recorded": found}
+
+
 def configured(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options that a run's configuration gives, a table each.
 
@@ -202,3 +227,23 @@ def configured(config: Mapping[str, Any]) -> dict[str, Any]:
         if table not in config:
             raise UsageError(f"config.toml has no table [{table}]")
     return settle(task, given)
+
+
+def with_weights(make: Callable[[], Made], weights: Mapping[str, Tensor]) -> Made:
+    """A model with the weights of a run, ready to be used.
+
+    Raises   UsageError when they do not fit, or are not finite
+    """
+    # Its initial values are drawn and written over: the caller's random numbers do not see that.
+    with torch.random.fork_rng(devices=[]):
+        model = make()
+    try:
+        model.load_state_dict(dict(weights))
+    except RuntimeError as error:
+        raise UsageError(
+            f"weights, equations, vocabulary and configuration do not fit together: "
+            f"{str(error).splitlines()[-1].strip()}"
+        ) from None
+    if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
+        raise UsageError("a weight is not a finite number")
+    return model.eval()

@@ -10,12 +10,11 @@ from typing import Any
 import torch
 
 from unrolled.configuration import read_configuration
-from unrolled.data.corpus import corpus
 from unrolled.errors import UnrolledError, UsageError
 from unrolled.options import settle, tables_of
 from unrolled.run import claimed
-from unrolled.tasks import TASKS, LanguageModelRun, LanguageModelTask, load
-from unrolled.tasks.base import Learner, configured
+from unrolled.tasks import LanguageModelRun, LanguageModelTask, load, task_of
+from unrolled.tasks.base import Learner, Run, Task, configured
 from unrolled.tasks.language_model.start import options_of_start
 from unrolled.training.checkpoint import read_checkpoint
 from unrolled.training.interrupt import interruptions
@@ -39,15 +38,15 @@ def train(
     quiet: bool = False,
     show: Show = bar,
     **options: Any,
-) -> LanguageModelRun:
-    """Train a task on data.
+) -> Any:
+    """Train a task on data; returns its run: a `LanguageModelRun`, a `ClassifyRun`, a `TagRun`.
 
-    task        "language-model"
+    task        "language-model", "classify" or "tag"
     data        a path or several; a list, an array or a column of texts; or a table, with `text` naming its column
     out         where the run is written, at every checkpoint and at the end; None keeps it in memory
     resume      a run that was interrupted: go on to the same weights, bit for bit, as without the interruption; `data`
                 is needed only where the run was not made from files that are still there
-    start_from  a run whose weights and vocabulary to begin with
+    start_from  a run of a language model whose weights and vocabulary to begin with
     config      a file with options, as `unrolled config` prints it; keywords go before it
     dry_run     only say what was understood of the data and what the training would take
     quiet       show nothing
@@ -72,11 +71,13 @@ def train(
         options = {**read_configuration(Path(config), task), **options}
     begun = load(start_from) if start_from is not None else None
     if begun is not None:
+        if not (isinstance(begun, LanguageModelRun) and task == begun.task):
+            raise UsageError(f"only a language-model starts from a run of one; {start_from} is a run of {begun.task}")
         options = options_of_start(begun, options)
     # The random numbers of the caller go on as if there had been no training.
     with claimed(None if dry_run or out is None else Path(out)), torch.random.fork_rng(devices=[]):
         learner = _learner(task, data, settle(task, options), begun)
-        if begun is not None:
+        if isinstance(learner, LanguageModelTask) and begun is not None:
             learner.adopt(begun)
         training = Training(learner, learner.training)
         if not quiet:
@@ -90,7 +91,7 @@ def train(
 
 
 @torch.random.fork_rng(devices=[])
-def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> LanguageModelRun:
+def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> Run:
     begun, checkpoint = load(folder), read_checkpoint(folder)
     if task and task != begun.task:
         raise UsageError(f"{folder} is a run of {begun.task}, not of {task}")
@@ -122,22 +123,17 @@ def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> Lang
     return _run(learner, training, Recorder(learner, training, folder, rows), show, quiet)
 
 
-def _learner(task: str, data: Any, settled: Mapping[str, Any], begun: LanguageModelRun | None) -> LanguageModelTask:
+def _learner(task: str, data: Any, settled: Mapping[str, Any], begun: Run | None) -> Task:
     torch.manual_seed(settled["training"].seed)
-    read = corpus(data, encoding=settled["data"].encoding, column=settled["data"].text)
-    made_task, _ = TASKS[task]
-    return made_task(read, **settled, known=None if begun is None else begun.vocabulary)
+    return task_of(task, data, settled, begun)
 
 
-def _run(
-    learner: LanguageModelTask, training: Training, recorder: Recorder, show: Show, quiet: bool
-) -> LanguageModelRun:
+def _run(learner: Task, training: Training, recorder: Recorder, show: Show, quiet: bool) -> Run:
     with interruptions() as interrupted:
         events = recorder.record(training.events(interrupted))
         for _ in events if quiet else show(events, learner):
             pass
         run = recorder.finish()
-    assert isinstance(run, LanguageModelRun)
     if run.reason == "diverged":
         kept = f" What was learned before is in {recorder.folder}." if recorder.folder is not None else ""
         raise UnrolledError(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -48,7 +48,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The held-out loss after a step, whether it is the best so far, and what the model makes now."""
+    """The held-out loss after a step, whether its weights are the best so far, what the model makes now, and what else
+    was measured.
+    """
 
     number: int
     steps: int
@@ -56,6 +58,7 @@ class Evaluation:
     seconds: float
     best: bool
     sample: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,8 @@ Event = Step | Evaluation | CheckpointDue | Stopped
 class Training:
     """A task in training: its model, the optimiser, and where it stands.
 
-    `best` holds the weights to keep: those of the lowest held-out loss, the present ones where nothing is held out.
+    `best` holds the weights to keep: those of the lowest held-out loss, or of the highest figure that decides; the
+    present ones where nothing is held out.
 
     Raises   UsageError for options that make no sense
     Source   truncated backpropagation: Williams & Peng 1990; clipping: Pascanu, Mikolov & Bengio 2013
@@ -132,7 +136,8 @@ class Training:
                 self._fix_steps(durations, time.perf_counter() - begun - step.seconds)
             if evaluated is not None:
                 loss, best, sample = evaluated
-                yield Evaluation(self.number, self.steps, loss, time.perf_counter() - begun, best, sample)
+                seconds, figures = time.perf_counter() - begun, dict(self.task.figures())
+                yield Evaluation(self.number, self.steps, loss, seconds, best, sample, figures)
             reason = self._reason(interrupted())
             if reason or due or self._checkpoint_is_due():
                 self.seconds = time.perf_counter() - begun
@@ -186,9 +191,11 @@ class Training:
         loss = self.task.evaluate()
         if loss is None:
             return None
-        best = math.isfinite(loss) and (self.lowest is None or loss < self.lowest)
+        # The first figure decides, where there is one: the higher, the better.
+        decides = next((-figure for figure in self.task.figures().values()), loss)
+        best = math.isfinite(loss) and (self.lowest is None or decides < self.lowest)
         if best:
-            self.lowest, self.waited = loss, 0
+            self.lowest, self.waited = decides, 0
             self.best = {name: value.detach().clone() for name, value in self.task.model.state_dict().items()}
         else:
             self.waited += 1

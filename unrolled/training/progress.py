@@ -89,7 +89,7 @@ def aligned(rows: Sequence[tuple[str, str]]) -> list[str]:
 
 def verdict(metrics: Sequence[Mapping[str, Any]], task: Learner) -> list[tuple[str, str]]:
     """What a training came to: how it ended, how long it took, the lowest held-out loss."""
-    stopped = metrics[-1]
+    stopped = next(row for row in reversed(metrics) if row["event"] == "stopped")
     ended = {
         "complete": "complete",
         "early": "stopped early: the held-out loss fell no more",

@@ -63,6 +63,7 @@ class Recorder:
         Raises   UnrolledError when the folder cannot be written
         """
         self.training.keep_best()
+        self.rows += self.task.conclude()
         run = self._run()
         if self.folder is not None:
             run.write_to(self.folder)

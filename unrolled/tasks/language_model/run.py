@@ -19,7 +19,7 @@ from unrolled.models.sampling import Sampler, check_whole
 from unrolled.options import LanguageModelOptions, check_number
 from unrolled.report import Section, model_card
 from unrolled.run import RunFolder
-from unrolled.tasks.base import Run, configured
+from unrolled.tasks.base import Run, configured, with_weights
 from unrolled.tasks.language_model.scoring import Score, log_probabilities, score, score_dynamically
 from unrolled.tasks.language_model.writing import Text, read_prompt, write
 
@@ -88,19 +88,7 @@ class LanguageModelRun(Run):
             vocabulary = Vocabulary.from_json(folder.vocabulary)
         except ValueError as error:
             raise UsageError(f"vocabulary.json is damaged: {error}") from None
-        # Its initial values are drawn and written over: the caller's random numbers do not see that.
-        with torch.random.fork_rng(devices=[]):
-            model = build(options["model"], cell, len(vocabulary))
-        try:
-            model.load_state_dict(dict(folder.weights))
-        except RuntimeError as error:
-            raise UsageError(
-                f"weights, equations, vocabulary and configuration do not fit together: "
-                f"{str(error).splitlines()[-1].strip()}"
-            ) from None
-        if not all(bool(weight.isfinite().all()) for weight in model.state_dict().values()):
-            raise UsageError("a weight is not a finite number")
-        model.eval()
+        model = with_weights(lambda: build(options["model"], cell, len(vocabulary)), folder.weights)
         return cls(cell, model, vocabulary, folder.config, folder.metrics)
 
     def evaluate(

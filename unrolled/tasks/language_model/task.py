@@ -6,15 +6,14 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from unrolled.cells import all_cells, get, resolve
-from unrolled.data.corpus import Corpus
+from unrolled.cells import resolve
+from unrolled.data.corpus import Corpus, corpus
 from unrolled.data.numbering import texts
 from unrolled.data.stream import IGNORED, SideBySide, Stream, Window, stream
 from unrolled.data.subwords import SUBWORDS, learn_subwords
@@ -23,8 +22,7 @@ from unrolled.data.vocabulary import Vocabulary
 from unrolled.errors import UnrolledError, UsageError
 from unrolled.models.sampling import Sampler
 from unrolled.options import LanguageModelOptions, TextOptions, WindowOptions
-from unrolled.run import CELL
-from unrolled.tasks.base import Loss
+from unrolled.tasks.base import Loss, Run, configuration_of
 from unrolled.tasks.language_model.run import LanguageModelRun, build
 from unrolled.tasks.language_model.scoring import score
 from unrolled.tasks.language_model.start import adopt
@@ -84,6 +82,13 @@ class LanguageModelTask:
         self._pieces = SideBySide(self.train_stream, self.training.batch_size)
         self.model = build(model, self.cell, len(self.vocabulary))
         self._try_one_step()
+
+    @classmethod
+    def reading(cls, data: Any, settled: Mapping[str, Any], begun: Run | None = None) -> LanguageModelTask:
+        """The task on texts, and with the vocabulary of a run that it goes on from."""
+        read = corpus(data, encoding=settled["data"].encoding, column=settled["data"].text)
+        known = begun.vocabulary if isinstance(begun, LanguageModelRun) else None
+        return cls(read, **settled, known=known)
 
     def _count(self, known: Vocabulary | None) -> Vocabulary:
         """The symbols of the text that is trained on; subwords are those of an earlier run, if there is one."""
@@ -160,6 +165,14 @@ class LanguageModelTask:
         total = mean * len(window.inputs)
         return Loss(total if self.training.reduction == "sum" else mean, mean, total), state
 
+    def figures(self) -> Mapping[str, float]:
+        """None: the loss decides."""
+        return {}
+
+    def conclude(self) -> Sequence[Mapping[str, Any]]:
+        """Nothing is measured once more."""
+        return []
+
     def evaluate(self) -> float | None:
         """Nats per token of the held-out text, of its beginning if it is long."""
         if self.held_out_stream is None:
@@ -233,19 +246,13 @@ class LanguageModelTask:
 
         steps   that were fixed for the training
         """
-        shipped = self.cell.name in all_cells() and get(self.cell.name) == self.cell
-        tables = {
-            "data": asdict(self.data),
-            "model": {**vars(self.options), "cell": self.cell.name if shipped else CELL},
-            "training": asdict(self.training),
-        }
-        given = {table: {k: v for k, v in values.items() if v is not None} for table, values in tables.items()}
-        config = {"task": self.name, "version": version("unrolled"), **given, "recorded": self._recorded(steps)}
+        tables = {"data": self.data, "model": self.options, "training": self.training}
+        config = configuration_of(self.name, self.cell, tables, self._recorded(steps))
         return LanguageModelRun(self.cell, self.model, self.vocabulary, config, metrics)
 
     def _recorded(self, steps: int | None) -> dict[str, Any]:
         held_out = self.held_out_stream
-        found = {
+        return {
             "steps": steps,
             "documents": self.corpus.documents,
             "characters": self.corpus.characters,
@@ -257,4 +264,3 @@ class LanguageModelTask:
             "digest": self.corpus.digest,
             "files": [asdict(file) for file in self.corpus.files],
         }
-        return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,115 @@
+"""What the report and the model card show of a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from unrolled.report import Section
+
+if TYPE_CHECKING:
+    from unrolled.tasks.classify.run import ClassifyRun
+
+NAMES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro F1",
+    "micro_f1": "micro F1",
+    "calibration_error": "calibration error",
+}
+EXPLAINED = 6
+# Labels of a confusion matrix that is shown whole.
+SHOWN_LABELS = 30
+
+
+def sections(run: ClassifyRun) -> list[Section]:
+    """The assessment of the held-out texts, the texts that are most wrong, and what the model goes by."""
+    found = run.assessment
+    if found is None:
+        return [Section.text("Held-out texts", "None were assessed.")]
+    shown = [
+        Section.table("Held-out texts", *methods(found["methods"])),
+        Section.text("What is beaten", verdict(found["methods"])),
+    ]
+    if found["known_again"]:
+        again = f"{found['known_again']:,} of {found['texts']:,} texts were trained on, too. Without them:"
+        shown.append(Section.text("Texts that were seen", again))
+        if "without_known" in found:
+            shown.append(Section.table("Held-out texts that were not seen", *methods(found["without_known"])))
+    shown.append(
+        Section.table(
+            "Is it as sure as it is right?",
+            [(f"{count:,}", f"{sure:.1%}", f"{right:.1%}") for count, sure, right in found["calibration"]],
+            ("texts", "probability", "right"),
+        )
+    )
+    if "by_label" in found:
+        by_label = [(name, f"{count:,}", f"{f1:.1%}") for name, (count, f1) in found["by_label"].items()]
+        shown.append(Section.table("Label by label", by_label, ("label", "texts", "F1")))
+    elif len(run.labels.names) <= SHOWN_LABELS:
+        rows = [
+            (name, *(f"{count:,}" for count in row))
+            for name, row in zip(run.labels.names, found["confusion"], strict=True)
+        ]
+        shown.append(Section.table("Which label was given for which", rows, ("label", *run.labels.names)))
+    else:
+        shown.append(Section.table("Most often mistaken", mistaken(found["confusion"], run.labels.names),
+                                   ("label", "given", "texts")))  # fmt: skip
+    worst = found["worst"]
+    if worst:
+        wrong = [(each["text"], each["label"], each["given"] or "none", f"{each['probability']:.1%}") for each in worst]
+        shown.append(Section.table("The worst errors", wrong, ("text", "label", "given", "probability")))
+        shown.append(Section.coloured("What it went by there", [explained(run, each) for each in worst[:EXPLAINED]]))
+    return shown
+
+
+def methods(found: Mapping[str, Mapping[str, float]]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Rows and header of a table of methods and their figures."""
+    names = list(next(iter(found.values())))
+    rows = [
+        (method, *(f"{values[name]:.3f}" if "error" in name else f"{values[name]:.2%}" for name in names))
+        for method, values in found.items()
+    ]
+    return rows, ("method", *(NAMES[name] for name in names))
+
+
+def verdict(found: Mapping[str, Mapping[str, float]]) -> str:
+    """Which of the others the model, the first, beats, and which not."""
+    model, *others = found
+    if not others:
+        return "Nothing was measured beside it."
+    beaten = [name for name in others if found[model]["accuracy"] > found[name]["accuracy"]]
+    ahead = [name for name in others if name not in beaten]
+    told = [f"The model beats: {', '.join(beaten)}." if beaten else "The model beats none of them."]
+    if ahead:
+        told.append(f"It does not beat: {', '.join(ahead)}; these are simpler, so take one of them.")
+    return " ".join(told)
+
+
+def mistaken(confusion: Sequence[Sequence[int]], names: Sequence[str], most: int = 20) -> list[tuple[str, str, str]]:
+    """The pairs of labels that are mistaken most often."""
+    pairs = [
+        (count, names[row], names[column])
+        for row, counts in enumerate(confusion)
+        for column, count in enumerate(counts)
+        if row != column and count
+    ]
+    return [(label, given, f"{count:,}") for count, label, given in sorted(pairs, reverse=True)[:most]]
+
+
+def explained(run: ClassifyRun, each: Mapping[str, Any]) -> tuple[str, list[tuple[str, float]]]:
+    """A text that was wrong, with what each part did for the label that was given."""
+    columns = each["text"].removesuffix(" …").split(" | ", len(run.config["recorded"]["columns"]) - 1)
+    columns += [""] * (len(run.config["recorded"]["columns"]) - len(columns))
+    found = run.explain(columns)
+    return f"given {each['given'] or 'none'}, labelled {each['label']}", [(part, nats) for part, nats in found]
+
+
+def card_figures(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    """The figures of the model card."""
+    if found is None:
+        return [("held-out texts", "none")]
+    return [
+        (f"{NAMES[name]}, {method}", f"{value:.3f}" if "error" in name else f"{value:.2%}")
+        for method, values in found["methods"].items()
+        for name, value in values.items()
+    ]

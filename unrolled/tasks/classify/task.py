@@ -1,0 +1,226 @@
+"""Labelled texts, split and encoded, and the model that learns their labels."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import torch
+
+from unrolled.data.examples import Example, Examples, examples, split
+from unrolled.data.reader import closed, learn_reader, spelling_of
+from unrolled.data.words import Encoded, Lexicon, Numbers, Texts
+from unrolled.errors import short
+from unrolled.models.text import TextModel
+from unrolled.options import ClassifyDataOptions, ClassifyOptions, ClassifyTrainingOptions
+from unrolled.tasks.base import Loss, Run, configuration_of
+from unrolled.tasks.classify.assess import assess
+from unrolled.tasks.classify.baselines import baselines
+from unrolled.tasks.classify.figures import figures, one_hot
+from unrolled.tasks.classify.labels import Labels
+from unrolled.tasks.classify.run import ClassifyRun, build, cell_of, read_all
+from unrolled.tasks.reading import (
+    SHOWN_ROWS,
+    Batch,
+    TextTask,
+    begin_with,
+    described,
+    known_again,
+    seen,
+)
+
+SHOWN_LABELS = 12
+# Held-out texts that are read at an evaluation in training, at most.
+EVALUATED_TEXTS = 20_000
+
+
+class ClassifyTask(TextTask):
+    """Texts with labels, split and encoded, and the model that learns them.
+
+    Raises   UsageError when there are too few texts or labels, or the options do not fit together
+    """
+
+    name = "classify"
+    unit = "texts"
+    model: TextModel
+
+    def __init__(
+        self, texts: Examples, data: ClassifyDataOptions, model: ClassifyOptions, training: ClassifyTrainingOptions
+    ):
+        self.examples, self.data, self.options = texts, data, model
+        self.cell = cell_of(model)
+        self.labels = Labels.of(texts.labels, data.separator)
+        self.other = self._held_out_data() if data.held_out_data else None
+        wanted = list(texts.labels)
+        if self.other is None:
+            train, held_out = split(wanted, data.held_out, training.seed)
+        else:
+            train, held_out = np.arange(len(wanted)), np.arange(len(wanted), len(wanted) + len(self.other))
+            wanted += self.other.labels
+        self.reader = learn_reader(
+            data.unit, (example.texts for example in self._of(train)), longest=data.longest, symbols=data.symbols
+        )
+        read = Texts(self.reader.split(*example.texts) for example in self._all())
+        counts = read.counts(train)
+        spelling = spelling_of(model.spelling, data.unit, counts, model.buckets, "ngrams")
+        self.reader.lexicon = Lexicon.of(counts, spelling, 1 if closed(data.unit) else data.min_count)
+        super().__init__(Encoded(read, self.reader.lexicon), train, held_out, training)
+        self.targets = self.labels.targets(wanted)
+        self.weights = torch.ones(len(wanted))
+        self.weights[train] = self.labels.weights(self.targets[train], training.class_weights)
+        self.model = build(model, self.cell, self.reader, self.labels)
+        self.model.seen = seen([read.parts(int(row)) for row in train])
+        self.notices += [*texts.notices, *(self.other.notices if self.other is not None else [])]
+        if self.reader.cut:
+            self.notices.append(f"{self.reader.cut:,} texts are longer than {data.longest:,} {data.unit}: cut there")
+        if model.vectors:
+            self.notices.append(begin_with(self.model.vectors, model.vectors, self.reader))
+        self._try_one_step()
+
+    @classmethod
+    def reading(cls, data: Any, settled: Mapping[str, Any], begun: Run | None = None) -> ClassifyTask:
+        """The task on labelled texts; a run that it goes on from has nothing to give but its options."""
+        options = settled["data"]
+        read = examples(
+            data,
+            encoding=options.encoding,
+            text=options.text,
+            label=options.label,
+            skip_bad=options.skip_bad,
+            unlabelled=bool(options.separator),
+        )
+        return cls(read, **settled)
+
+    def _held_out_data(self) -> Examples:
+        """The texts to evaluate on, of a file of their own."""
+        columns = self.examples.columns
+        return examples(
+            self.data.held_out_data,
+            encoding=self.data.encoding,
+            text=",".join(columns.texts),
+            label=columns.label,
+            skip_bad=self.data.skip_bad,
+            unlabelled=bool(self.data.separator),
+            check=lambda example: self.labels.numbers(example.label),
+        )
+
+    def _all(self) -> Iterator[Example]:
+        yield from self.examples
+        if self.other is not None:
+            yield from self.other
+
+    def _of(self, rows: Numbers) -> Iterator[Example]:
+        """Some of the texts, which are read once more."""
+        wanted = set(rows.tolist())
+        return (example for row, example in enumerate(self._all()) if row in wanted)
+
+    @torch.no_grad()
+    def _try_one_step(self) -> None:
+        """Meet what cannot run before anything is made of it."""
+        self.model.eval()
+        self.model(self.encoded.batch(self.train[:2]))
+        self.model.train()
+
+    @property
+    def digest(self) -> str:
+        """A hash of the texts and labels as they were read."""
+        return self.examples.digest + (self.other.digest if self.other is not None else "")
+
+    @property
+    def description(self) -> list[tuple[str, str]]:
+        """What was understood of the data."""
+        lengths, unit = self.encoded.lengths, self.data.unit
+        counts = Counter(self.examples.labels)
+        shown = ", ".join(f"{short(label)} {count:,}" for label, count in counts.most_common(SHOWN_LABELS))
+        more = f" and {len(counts) - SHOWN_LABELS:,} more" if len(counts) > SHOWN_LABELS else ""
+        rows = [
+            ("texts", f"{len(self.train):,} to train on, {len(self.held_out):,} to evaluate on"),
+            ("labels", f"{len(self.labels.names):,}: {shown}{more}"),
+            ("lengths", described(lengths[self.train], unit)),
+            (
+                unit,
+                f"{len(self.reader.lexicon) - 1:,} with vectors of their own, spelling: "
+                f"{self.reader.lexicon.spelling.kind}; unknown: {self._unknown(self.train):.2%} of what is trained on"
+                + (f", {self._unknown(self.held_out):.2%} of what is held out" if len(self.held_out) else ""),
+            ),
+            ("model", f"{self.options.model}, {self.cell.name}, {self._parameters():,} parameters"),
+            ("batches", f"{self.steps_per_epoch:,} an epoch; {self.padding:.1%} of their steps are padding"),
+        ]
+        again = self._known_again()
+        if again.any():
+            rows.insert(1, ("duplicates", f"{again.mean():.1%} of the texts to evaluate on stand among the others"))
+        return rows
+
+    def _parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def _unknown(self, rows: Numbers) -> float:
+        return self.encoded.unknown(rows) / max(1, int(self.encoded.lengths[rows].sum()))
+
+    def _known_again(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+        """Which of the held-out texts are trained on, too."""
+        return known_again([self.encoded.texts.parts(int(row)) for row in self.held_out], self.model.seen)
+
+    def shown(self) -> list[str]:
+        """The first texts as the network reads them, with their labels."""
+        return [
+            f"{' | '.join(self.encoded.texts.parts(int(row)))} → {self.examples.labels[row]}"
+            for row in self.train[:SHOWN_ROWS]
+        ]
+
+    def loss(self, window: Batch, state: None) -> tuple[Loss, None]:
+        """The loss of a batch; each text counts by its weight."""
+        each = self.labels.loss(
+            self.model(window.words), self.targets[window.rows], smoothing=self.training.label_smoothing
+        )
+        mean = each.mean()
+        return Loss((each * self.weights[window.rows]).mean(), mean, each.sum()), state
+
+    def measure(self) -> tuple[float, Mapping[str, float]]:
+        """The loss of the held-out texts, of an even part of many; accuracy or micro F1, and macro F1."""
+        rows = self.held_out[:: -(-len(self.held_out) // EVALUATED_TEXTS)]
+        order, scores = read_all(self.encoded, rows, self.model)
+        targets = self.targets[order]
+        loss = float(self.labels.loss(scores, targets).mean())
+        several = bool(self.labels.separator)
+        probabilities = self.labels.probabilities(scores).numpy()
+        found = figures(probabilities, one_hot(targets.numpy(), len(self.labels.names)), several)
+        names = ("micro_f1", "macro_f1") if several else ("accuracy", "macro_f1")
+        return loss, {name: found[name] for name in names}
+
+    def conclude(self) -> Sequence[Mapping[str, Any]]:
+        """How good the model is on all held-out texts, and how good simple methods are that learned the same."""
+        if not len(self.held_out):
+            return []
+        held = list(self._of(self.held_out))
+        with torch.inference_mode():
+            order, scores = read_all(self.encoded, self.held_out, self.model.eval())
+        probabilities = np.empty((len(order), len(self.labels.names)))
+        probabilities[np.searchsorted(self.held_out, order)] = self.labels.probabilities(scores).numpy()
+        methods = [(self.options.model, probabilities)]
+        if self.training.baselines:
+            texts = ["\n".join(example.texts) for example in self._of(self.train)]
+            others = ["\n".join(example.texts) for example in held]
+            wanted, several = self.targets[self.train].numpy(), bool(self.labels.separator)
+            found = baselines(texts, wanted, len(self.labels.names), others, several=several, seed=self.training.seed)
+            methods += [(each.name, each.probabilities) for each in found]
+        return [{"event": "assessment", **assess(methods, self.labels, held, self._known_again())}]
+
+    def run(self, metrics: Sequence[Mapping[str, Any]], steps: int | None = None) -> ClassifyRun:
+        """What was trained, ready to be used and saved; `steps` that were fixed for the training."""
+        tables = {"data": self.data, "model": self.options, "training": self.training}
+        recorded = {
+            "steps": steps,
+            "texts": len(self.train),
+            "held_out_texts": len(self.held_out),
+            "columns": list(self.examples.columns.texts),
+            "label": self.examples.columns.label,
+            "digest": self.digest,
+            "files": [asdict(file) for file in self.examples.files],
+            "padding": self.padding,
+        }
+        config = configuration_of(self.name, self.cell, tables, recorded)
+        return ClassifyRun(self.cell, self.model, self.reader, self.labels, config, metrics)

@@ -1,0 +1,208 @@
+"""What the tasks on texts with labels share: how they read, their batches of like length, and the network for them."""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from unrolled.data.buckets import buckets, in_number, padding
+from unrolled.data.reader import Reader
+from unrolled.data.vectors import read_vectors
+from unrolled.data.words import Encoded, Numbers
+from unrolled.errors import UnrolledError, UsageError
+from unrolled.language import Cell
+from unrolled.layers import Recurrent, SequenceLayer, WindowMLP, network
+from unrolled.layers.words import Words, WordVectors
+from unrolled.options import BatchOptions, WordsOptions
+
+# Steps of a batch without gradients: more than in training, since nothing is kept.
+READ_TOKENS = 16_000
+SHOWN_ROWS = 5
+# An epoch has as many, however few the texts are.
+FEWEST_BATCHES = 50
+
+
+class Batch(NamedTuple):
+    """Some of the texts that are trained on, and their rows."""
+
+    words: Words
+    rows: Numbers
+
+
+class TextTask(ABC):
+    """A task on texts with labels, for the loop: nothing is carried from one batch to the next.
+
+    encoded    all texts
+    train      the rows to train on
+    held_out   the rows to evaluate on
+    """
+
+    name: str
+    unit: str
+
+    model: nn.Module
+    training: BatchOptions
+
+    def __init__(self, encoded: Encoded, train: Numbers, held_out: Numbers, training: BatchOptions):
+        self.encoded, self.train, self.held_out = encoded, train, held_out
+        self.notices: list[str] = []
+        tokens = int(encoded.lengths[train].sum())
+        fewer = max(1, min(training.batch_tokens, tokens // FEWEST_BATCHES))
+        if fewer < training.batch_tokens:
+            self.notices.append(f"the texts are few: batch_tokens {fewer} instead of {training.batch_tokens}")
+        self.training = replace(training, batch_tokens=fewer)
+        self._figures: Mapping[str, float] = {}
+        self._batches = lru_cache(2)(self._of_epoch)
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Batches in one epoch."""
+        return len(buckets(self.encoded.lengths[self.train], self.training.batch_tokens, (self.training.seed, 0)))
+
+    def _of_epoch(self, epoch: int) -> list[Numbers]:
+        """The rows of each batch of an epoch, another order in each, as many batches in all."""
+        lengths = self.encoded.lengths[self.train]
+        drawn = buckets(lengths, self.training.batch_tokens, (self.training.seed, epoch))
+        return [self.train[places] for places in in_number(drawn, self.steps_per_epoch)]
+
+    def units(self, steps: int) -> int:
+        """Texts in the first so many batches, over all epochs."""
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        return epochs * len(self.train) + sum(map(len, self._batches(epochs)[:rest]))
+
+    def windows(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The batches of an epoch, in an order of chance that is the same whenever it is asked for."""
+        for rows in self._batches(epoch)[first:]:
+            yield Batch(self.encoded.batch(rows), rows)
+
+    def state(self) -> Any:
+        """There is none."""
+        return None
+
+    def sample(self) -> str:
+        """Nothing is written."""
+        return ""
+
+    def figures(self) -> Mapping[str, float]:
+        """What the last evaluation has measured besides the loss; the first decides which weights are kept."""
+        return self._figures
+
+    def evaluate(self) -> float | None:
+        """The mean loss of the held-out texts, in nats."""
+        if not len(self.held_out):
+            return None
+        self.model.eval()
+        with torch.no_grad():
+            loss, self._figures = self.measure()
+        self.model.train()
+        return loss
+
+    @abstractmethod
+    def measure(self) -> tuple[float, Mapping[str, float]]:
+        """The mean loss of the held-out texts, and further figures, the one that decides first."""
+
+    @property
+    def padding(self) -> float:
+        """The share of the steps of an epoch that is padding."""
+        batches = self._batches(0)
+        return padding(batches, self.encoded.lengths)
+
+
+def in_batches(encoded: Encoded, rows: Numbers, call: Callable[[Words], Tensor]) -> Iterator[tuple[Numbers, Tensor]]:
+    """What a network gives of texts, batch by batch, with the rows that they are."""
+    for places in buckets(encoded.lengths[rows], READ_TOKENS):
+        yield rows[places], call(encoded.batch(rows[places]))
+
+
+def seen(texts: Sequence[Sequence[str]]) -> Tensor:
+    """A number for each text, of its parts, in order and each once: by these a text is known again.
+
+    Shapes   returns (texts,), 64 bits each, of SHA-256
+    """
+    found = {_fingerprint(text) for text in texts}
+    return torch.tensor(sorted(found), dtype=torch.int64)
+
+
+def known_again(texts: Sequence[Sequence[str]], among: Tensor) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which texts are among those that `seen` had."""
+    return np.isin(np.array([_fingerprint(text) for text in texts], np.int64), among.numpy())
+
+
+def _fingerprint(text: Sequence[str]) -> int:
+    digest = hashlib.sha256("\x1e".join(text).encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
+
+
+def word_vectors(options: WordsOptions, reader: Reader) -> WordVectors:
+    """The vectors of a reader's words, drawn at random."""
+    return WordVectors(
+        len(reader.lexicon),
+        options.embedding_size,
+        reader.lexicon.spelling.kind,
+        reader.lexicon.spelling.size,
+        dropout=options.dropout,
+        word_dropout=options.word_dropout,
+    )
+
+
+def begin_with(vectors: WordVectors, path: str, reader: Reader) -> str:
+    """Put vectors of a file in the place of those that were drawn; returns what to say of it.
+
+    Raises   UsageError when it cannot be read, or has vectors of another size
+    """
+    found, is_there = read_vectors(path, reader.lexicon.words)
+    size = vectors.own.embedding_dim
+    if found.shape[1] != size:
+        raise UsageError(f"{path} has vectors of {found.shape[1]} values: give --embedding-size {found.shape[1]}")
+    with torch.no_grad():
+        vectors.own.weight[1:][torch.from_numpy(is_there)] = torch.from_numpy(found[is_there])
+    return f"{is_there.mean():.1%} of the words begin with vectors of {path}"
+
+
+def layers_of(options: WordsOptions, cell: Cell, size: int, model: str = "recurrent", words: int = 1) -> SequenceLayer:
+    """The network above the vectors.
+
+    model   recurrent, or what it is compared with
+    words   that a window-mlp sees at once
+
+    Raises   UnrolledError when it is too large for the memory
+    """
+    try:
+        if model == "window-mlp":
+            return WindowMLP(size, options.hidden_size, words)
+        if model != "recurrent":
+            return Recurrent(cell, size, options.hidden_size, backend=options.backend)
+        return network(
+            cell,
+            size,
+            options.hidden_size,
+            options.layers,
+            structure=options.structure,
+            bidirectional=options.bidirectional,
+            dropout=nn.Dropout(options.dropout),
+            recurrent_dropout=options.recurrent_dropout,
+            zoneout=options.zoneout,
+            weight_drop=options.weight_drop,
+            chrono=options.chrono or None,
+            backend=options.backend,
+            precision=options.precision,
+        )
+    except (MemoryError, RuntimeError) as error:
+        raise UnrolledError(
+            f"a model with hidden_size {options.hidden_size} and {options.layers} layers cannot be made: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+
+
+def described(lengths: Numbers, unit: str) -> str:
+    """Lengths in words: the shortest, the middle one, the longest."""
+    low, middle, high = (int(np.quantile(lengths, share)) for share in (0, 0.5, 1))
+    return f"{low:,} to {high:,} {unit}, half of them up to {middle:,}"
