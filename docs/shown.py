@@ -52,7 +52,7 @@ def about(content: dict[str, Any]) -> str:
     machine, minutes = content["machine"], content["seconds"] / 60
     threads, cores = machine["threads"], machine["cores"]
     on = f"{cores} cores" if threads == cores else f"{threads} of {cores} cores"
-    beside = machine["busy_before"] > 0.05 or content["load_after"] > cores + 0.5
+    beside = machine["busy_before"] > 0.05 or content.get("load_after", 0.0) > cores + 0.5
     return (
         f"`{content['command']}`: {minutes:.1f} minutes on {on} of {machine['cpu']}"
         f"{', beside other work' if beside else ''}; torch {content['versions']['torch']}."

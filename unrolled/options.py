@@ -165,6 +165,28 @@ class ClassifyDataOptions(LabelledOptions):
 
 
 @dataclass(frozen=True)
+class TagDataOptions(LabelledOptions):
+    """How the sentences of `tag` are read."""
+
+    text: str = _option("", "The column of the tokens. Guessed if not given, and said.")
+    label: str = _option("", "The column of their labels. Guessed if not given, and said.")
+    intent: str = _option("", "The column of the class of the whole sentence, to be learned besides.")
+    scheme: str = _option(
+        "", "How entities are marked within the model, BIO or BIOES; as in the data if not given. What is predicted is "
+        "as in the data.", None, ("", "BIO", "BIOES"),
+    )  # fmt: skip
+    unit: str = _option(
+        "words", "What the tokens are, and so how a text is taken apart that is not given as such: words, characters, "
+        "bytes, jamo, or morphemes of Korean.", None, ("words", "characters", "bytes", "jamo", "morphemes"),
+    )  # fmt: skip
+    min_count: int = _option(1, "What is rarer in the sentences has no vector of its own.", {"above": 0})
+    longest: int = _option(
+        1000, "Tokens of a sentence that are read at once: of more the first are learned, all are labelled in pieces.",
+        {"above": 0},
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
 class WordsOptions(NetworkOptions):
     """A network above vectors of words."""
 
@@ -276,11 +298,23 @@ class ClassifyTrainingOptions(BatchOptions):
     )
 
 
+@dataclass(frozen=True)
+class TagTrainingOptions(BatchOptions):
+    """How a tagger is trained."""
+
+    epochs: int = _option(15, "Readings of the data, at most, unless --minutes says otherwise.", {"above": 0})
+    learning_rate: float = _option(0.003, "The highest learning rate.", {"above": 0})
+    batch_tokens: int = _option(1000, "Steps in a batch, padding included.", {"above": 0})
+    label_smoothing: float = _option(
+        0.1, "Share of the probability that is wanted of all labels alike; not with --crf.", {"from": 0, "below": 1}
+    )
+
+
 # Task -> the tables of its configuration.
 TABLES: Mapping[str, Mapping[str, type[Any]]] = {
     "language-model": {"data": TextOptions, "model": LanguageModelOptions, "training": WindowOptions},
     "classify": {"data": ClassifyDataOptions, "model": ClassifyOptions, "training": ClassifyTrainingOptions},
-    "tag": {"data": LabelledOptions, "model": TagOptions, "training": BatchOptions},
+    "tag": {"data": TagDataOptions, "model": TagOptions, "training": TagTrainingOptions},
 }
 
 

@@ -2,7 +2,7 @@
 
 The target is the loudest 320 samples of a recording at 8 kHz, scaled to mean 0 and variance 1, so that the mean squared
 error is the normalised one, NMSE. A network reads a constant 1 from the state 0; a linear map of its output is the
-sample. All are trained alike, 2,000 steps on the whole waveform, each at the one of six rates that has the lowest
+sample. All are trained alike, 2,000 steps on the whole waveform, each at the one of four rates that has the lowest
 geometric mean on the first waveform over four seeds that are used for nothing else.
 
 The paper has music at 44.1 kHz, nine modules with periods up to 256 and momentum, and reports the best of 100 seeds:
@@ -36,7 +36,7 @@ NETWORKS: dict[str, Callable[[], Recurrent]] = {
     "LSTM, forget bias 5": lambda: Recurrent("lstm", 1, 15, init={"b.f": 5.0}),
     "clockwork": lambda: Recurrent("clockwork", 1, 40, periods=tuple(2**k for k in range(8))),
 }
-RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
+RATES = (0.001, 0.003, 0.01, 0.03)
 RATE_SEEDS = range(1000, 1004)
 DRAWN = RECORDINGS[1]
 

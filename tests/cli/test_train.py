@@ -32,7 +32,7 @@ def test_training_says_what_was_understood_how_it_went_and_what_to_do_next(
         r"^text +612 characters in one document$",
         r"^step 9/9: [0-9.]+ bits, held out [0-9.]+ bits( \(best\))?, [0-9,]+ characters/s$",
         r"^training +complete; 9 steps, 550 characters, [0-9.]+ s$",
-        r"^held out +[0-9.]+ nats, [0-9.]+ bits a token, at step [0-9]$",
+        r"^held out +[0-9.]+ nats, [0-9.]+ bits a character, at step [0-9]$",
     ):
         assert re.search(pattern, progress, re.MULTILINE), pattern
 

@@ -75,9 +75,9 @@ def test_the_verdict_tells_how_the_training_ended_and_the_lowest_held_out_loss()
         {"event": "stopped", "number": 2, "reason": "early", "seconds": 125.0},
     ]
     assert verdict(metrics, Toy([1.0])) == [
-        ("training", "stopped early: the held-out loss fell no more; 2 steps, 2 steps, 2 min 5 s"),
+        ("training", "stopped early: what is held out was predicted no better; 2 steps, 2 steps, 2 min 5 s"),
         ("skipped", "1 steps whose loss or gradient was not finite"),
-        ("held out", "0.6931 nats, 1.000 bits a token, at step 1"),
+        ("held out", "0.6931 nats, 1.000 bits a step, at step 1"),
     ]
 
 
@@ -88,7 +88,7 @@ def test_a_held_out_loss_that_is_not_finite_is_left_out_of_the_verdict(bad: floa
         {"event": "evaluation", "number": 2, "loss": BIT},
         {"event": "stopped", "number": 2, "reason": "complete", "seconds": 1.0},
     ]
-    assert verdict(metrics, Toy([1.0]))[-1] == ("held out", "0.6931 nats, 1.000 bits a token, at step 2")
+    assert verdict(metrics, Toy([1.0]))[-1] == ("held out", "0.6931 nats, 1.000 bits a step, at step 2")
 
 
 def test_columns_of_korean_stay_columns(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,6 +54,9 @@ class Toy:
         self.evaluated_at.append(len(self.weights))
         return self.held_out[min(len(self.evaluated_at), len(self.held_out)) - 1]
 
+    def figures(self) -> dict[str, float]:
+        return {}
+
     def sample(self) -> str:
         return f"after {len(self.weights)}"
 

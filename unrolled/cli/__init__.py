@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import cells, models, samples
+from unrolled.cli import cells, common, evaluate, models, predict, samples
 from unrolled.errors import BackendWarning, CellError, UnrolledError, UsageError
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(traceback.format_exc() if debug else _message(error), file=sys.stderr)
         return WRONG_INPUT if isinstance(error, UsageError | CellError) else FAILED
     except KeyboardInterrupt:
-        return models.INTERRUPTED
+        return common.INTERRUPTED
     except OSError as error:
         # What Python still holds back at its end must go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -126,6 +126,15 @@ def unrolled(
     """Recurrent networks, from the equation to the service."""
 
 
-for command in (cells.show, cells.cells, cells.demo, models.train, models.evaluate, models.generate, models.config):
+for command in (
+    cells.show,
+    cells.cells,
+    cells.demo,
+    models.train,
+    evaluate.evaluate,
+    predict.predict,
+    models.generate,
+    models.config,
+):
     app.command()(command)
 app.command()(samples.sample)

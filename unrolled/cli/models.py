@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from unrolled.cli.common import INTERRUPTED, is_given, print_table, refuse
 from unrolled.errors import UsageError
 from unrolled.options import TABLES
 
-if TYPE_CHECKING:
-    from unrolled.tasks.language_model.scoring import Score
-
-INTERRUPTED = 130
 RUNS = Path("runs")
-FIGURES = {
-    "tokens": ("tokens", "{:,}"),
-    "characters": ("characters", "{:,}"),
-    "unknown": ("unknown tokens", "{:,}"),
-    "nats": ("nats per token", "{:.4f}"),
-    "bits": ("bits per token", "{:.4f}"),
-    "bits_per_character": ("bits per character", "{:.4f}"),
-    "perplexity": ("perplexity per token", "{:.3f}"),
-    "top_1": ("next token is the likeliest", "{:.2%}"),
-    "top_3": ("… among the 3 likeliest", "{:.2%}"),
-    "top_5": ("… among the 5 likeliest", "{:.2%}"),
-}
 
 
 def _with_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -64,8 +48,10 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
 @_with_options
 def train(
     context: typer.Context,
-    task: Annotated[str, typer.Argument(help="What is learned: language-model.", show_default=False)] = "",
-    data: Annotated[list[str] | None, typer.Argument(help="Text files.", show_default=False)] = None,
+    task: Annotated[
+        str, typer.Argument(help="What is learned: language-model, classify or tag.", show_default=False)
+    ] = "",
+    data: Annotated[list[str] | None, typer.Argument(help="Files.", show_default=False)] = None,
     out: Annotated[
         str, typer.Option("--out", help="The folder of the run; it must be new. runs/FILE if not given.")
     ] = "",
@@ -85,7 +71,7 @@ def train(
     """Train a model on files and write a run. Ctrl-C ends the training after its step and writes what was learned."""
     from unrolled.training import train as run_training
 
-    given = {name: value for name, value in options.items() if _is_given(context, name)}
+    given = {name: value for name, value in options.items() if is_given(context, name)}
     if not resume and not (task and data):
         raise UsageError("give a task and files, as in: unrolled train language-model book.txt")
     made = out or ("" if dry_run or resume or not data else str(_new_folder(Path(data[0]).stem)))
@@ -111,20 +97,8 @@ def train(
     if run.reason == "interrupted":
         print(f"interrupted; what was learned is in {folder}. To go on: unrolled train --resume {folder}")
         raise typer.Exit(INTERRUPTED)
-    print(f"written to {folder}. Next: unrolled generate {folder}, or look at {Path(folder) / 'report.html'}")
-
-
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _refuse(context: typer.Context, what: str, names: Iterable[str]) -> None:
-    """Say that options were given that have no effect."""
-    idle = [name for name in names if _is_given(context, name)]
-    if idle:
-        shown = ", ".join("files" if name == "data" else f"--{name.replace('_', '-')}" for name in idle)
-        raise UsageError(f"{what} does not use {shown}: leave that out")
+    use = "generate" if run.task == "language-model" else "predict"
+    print(f"written to {folder}. Next: unrolled {use} {folder}, or look at {Path(folder) / 'report.html'}")
 
 
 def _new_folder(name: str) -> Path:
@@ -137,7 +111,7 @@ def _new_folder(name: str) -> Path:
 
 
 def config(
-    task: Annotated[str, typer.Argument(help="What is learned: language-model.", show_default=False)],
+    task: Annotated[str, typer.Argument(help="What is learned: language-model, classify or tag.", show_default=False)],
 ) -> None:
     """Print every option of a task with its default, as a file for --config."""
     from unrolled.configuration import commented
@@ -165,13 +139,15 @@ def generate(
     top: Annotated[int, typer.Option("--top", help="Print so many of the likeliest next symbols instead.", min=0)] = 0,
 ) -> None:
     """Write on from a prompt."""
-    from unrolled.tasks import load
+    from unrolled.tasks import LanguageModelRun, load
 
     if top:
-        _refuse(context, "--top", ("length", "samples", "temperature", "top_k", "top_p", "seed"))
+        refuse(context, "--top", ("length", "samples", "temperature", "top_k", "top_p", "seed"))
     opened = load(run)
+    if not isinstance(opened, LanguageModelRun):
+        raise UsageError(f"a run of {opened.task} writes no text: use unrolled predict {run}")
     if top:
-        _print_table([(repr(symbol), f"{p:.1%}") for symbol, p in opened.predict(prompt, top, allow_unknown)])
+        print_table([(repr(symbol), f"{p:.1%}") for symbol, p in opened.predict(prompt, top, allow_unknown)])
         return
     written = opened.write(
         prompt,
@@ -193,89 +169,3 @@ def generate(
         print(text.shown[shown:], end="", flush=True)
         shown = len(text.shown)
     print()
-
-
-def evaluate(
-    context: typer.Context,
-    run: Annotated[str, typer.Argument(help="The folder of a run.", show_default=False)],
-    data: Annotated[list[str] | None, typer.Argument(help="Text files.", show_default=False)] = None,
-    text: Annotated[
-        str, typer.Option("--text", help="Show the log-probability of this text instead, token by token.")
-    ] = "",
-    column: Annotated[
-        str | None, typer.Option("--column", help="The column of the texts; as in training if not given, '' for none.")
-    ] = None,
-    dynamic: Annotated[
-        bool, typer.Option("--dynamic", help="Measure once more while the model goes on learning as it reads.")
-    ] = False,
-    encoding: Annotated[
-        str, typer.Option("--encoding", help="How the files are written; by default as the run's.")
-    ] = "",
-    learning_rate: Annotated[
-        float, typer.Option("--learning-rate", help="Of --dynamic: plain gradient descent.")
-    ] = 0.1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> None:
-    """Measure how well a run predicts files."""
-    from unrolled.tasks import load
-
-    if text:
-        _refuse(context, "--text", ("data", "dynamic", "encoding", "column", "learning_rate"))
-    elif not dynamic:
-        _refuse(context, "a measurement without --dynamic", ("learning_rate",))
-    opened = load(run)
-    files = [Path(path) for path in data or ()]
-    if text:
-        _print_tokens(opened.log_probabilities(text), as_json)
-        return
-    if not files:
-        raise UsageError("give files to evaluate on, or --text")
-    how: dict[str, Any] = {"encoding": encoding, "column": column}
-    measured: dict[str, Any] = opened.evaluate(files, **how)
-    moving = None
-    if dynamic:
-        moving = opened.evaluate(files, **how, dynamic=True, learning_rate=learning_rate, show=_reading)
-    if as_json:
-        print(json.dumps({**measured, "dynamic": moving} if moving else measured))
-        return
-    _print_table(_figures(measured, opened.unit))
-    if measured["unknown"]:
-        print("What is unknown costs what its symbol does, not its spelling: bits per character are too low by that.")
-    if moving:
-        print("\nread in one piece, while it goes on learning:")
-        _print_table([row for row in _figures(moving, opened.unit) if "per" in row[0] or "likeliest" in row[0]])
-
-
-def _figures(measured: dict[str, Any], unit: str) -> list[tuple[str, str]]:
-    rows = [(name, form.format(measured[key])) for key, (name, form) in FIGURES.items()]
-    return [(name, f"{value} {unit}" if name == "tokens" else value) for name, value in rows]
-
-
-def _print_tokens(found: list[tuple[str, float]], as_json: bool) -> None:
-    total = sum(value for _, value in found)
-    if as_json:
-        print(json.dumps({"tokens": found, "nats": -total}, ensure_ascii=False))
-        return
-    _print_table([*((repr(name), f"{value:9.4f}") for name, value in found), ("sum, nats", f"{total:9.4f}")])
-
-
-def _print_table(rows: list[tuple[str, str]]) -> None:
-    from unrolled.training.progress import aligned
-
-    print("\n".join(aligned(rows)))
-
-
-def _reading(scores: Iterator[Score], tokens: int) -> Iterator[Score]:
-    """Show how far a reading has come, on a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield from scores
-        return
-    with Progress(console=console, transient=True) as progress:
-        shown = progress.add_task("reading", total=tokens)
-        for score in scores:
-            progress.update(shown, completed=score.tokens)
-            yield score

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.data.corpus import files_of
-from unrolled.data.rows import Fault, Found, Row, Rows, no_column, rows_of
+from unrolled.data.labelled import Labelled, label_under, only
+from unrolled.data.rows import Found, Row, Rows, rows_of
 from unrolled.data.sources import columns_of
 from unrolled.errors import UsageError, short
 
 # What columns of texts and of labels are usually called.
 TEXT_NAMES = ("text", "document", "sentence", "review", "content", "body", "message", "comment", "query", "title")
 LABEL_NAMES = ("label", "labels", "class", "category", "target", "sentiment", "intent", "topic", "tag")
-# Rows that are looked at to find out which column is which.
-LOOKED_AT = 1000
-FAULTS_SHOWN = 3
 
 
 class Example(NamedTuple):
@@ -62,7 +57,7 @@ class InMemory:
             yield Row(line, dict(zip(self.columns, values, strict=True)))
 
 
-class Examples:
+class Examples(Labelled[Example]):
     """Labelled texts in Unicode form NFC, read as often as asked and never whole in memory.
 
     The first reading counts them, and finds what cannot be read.
@@ -86,31 +81,10 @@ class Examples:
         unlabelled: bool = False,
         check: Callable[[Example], object] = bool,
     ):
-        self._sources = tuple(sources)
-        self.skip_bad, self._unlabelled, self._check = skip_bad, unlabelled, check
+        super().__init__(sources, skip_bad=skip_bad, check=check)
+        self._unlabelled = unlabelled
         self.columns = self._chosen(text, label)
-        self.faults: list[str] = []
-        self.skipped = 0
-        labels: list[str] = []
-        digest = hashlib.sha256()
-        for found in self._read():
-            if isinstance(found, str):
-                self._refuse(found)
-                continue
-            digest.update(repr(found[:2]).encode("utf-8", "surrogatepass"))
-            labels.append(found.label)
-        self.count = len(labels)
-        self.labels = labels
-        self.digest = digest.hexdigest()
-        self.files = files_of(self._sources)
-        if not labels:
-            raise UsageError(f"{self._sources[0].name if len(self._sources) == 1 else 'the data'} has no rows to use")
-
-    def __iter__(self) -> Iterator[Example]:
-        return (found for found in self._read() if isinstance(found, Example))
-
-    def __len__(self) -> int:
-        return self.count
+        self.labels = [found.label for found in self.first_reading()]
 
     @property
     def notices(self) -> list[str]:
@@ -120,65 +94,37 @@ class Examples:
             texts = " and ".join(map(repr, self.columns.texts))
             labels = f", labels {self.columns.label!r}" if self.columns.label else ""
             found.append(f"Texts are the column {texts}{labels}: guessed.")
-        if self.skipped:
-            more = f"; and {self.skipped - len(self.faults):,} more" if self.skipped > len(self.faults) else ""
-            found.append(f"{self.skipped:,} rows left out: {'; '.join(self.faults)}{more}.")
-        return found
+        return [*found, *self.left_out()]
 
-    def _refuse(self, reason: str) -> None:
-        if not self.skip_bad:
-            raise UsageError(f"{reason}; --skip-bad leaves such rows out")
-        self.skipped += 1
-        if len(self.faults) < FAULTS_SHOWN:
-            self.faults.append(reason)
-
-    def _read(self) -> Iterator[Example | str]:
-        """The examples, and what is said of rows that are none."""
-        for source in self._sources:
-            for found in source.rows():
-                where = f"{source.name}, line {found.line}"
-                if isinstance(found, Fault):
-                    yield f"{where} {found.reason}"
-                    continue
-                try:
-                    example = self._example(found, where)
-                    self._check(example)
-                except UsageError as error:
-                    yield f"{where} {error}"
-                else:
-                    yield example
-
-    def _example(self, row: Row, where: str) -> Example:
+    def made(self, row: Row, where: str) -> Example:
+        """The texts and the label of a row."""
         texts = tuple(_text(row.values, name) for name in self.columns.texts)
         if not any(text.strip() for text in texts):
             raise UsageError("has an empty text")
         if not self.columns.label:
             return Example(texts, "", where)
-        label = _label(row.values, self.columns.label)
+        label = label_under(row.values, self.columns.label)
         if not label and not self._unlabelled:
             raise UsageError(f"has no label under {self.columns.label!r}")
         return Example(texts, label, where)
 
+    def content(self, found: Example) -> tuple[Any, ...]:
+        """The texts and the label."""
+        return found[:2]
+
     def _chosen(self, text: str, label: str | None) -> Columns:
         """The columns that were named, and those that can be told."""
-        first = self._sources[0]
-        seen = [row.values for row in islice((row for row in first.rows() if isinstance(row, Row)), LOOKED_AT)]
-        if not seen:
-            raise UsageError(f"{first.name} is empty")
-        names = list(dict.fromkeys(name for row in seen for name in row))
         wanted = [name.strip() for name in text.split(",") if name.strip()]
-        for name in [*wanted, *([label] if label else [])]:
-            if name not in names:
-                raise UsageError(f"{first.name} {no_column(name, names)}")
+        seen, names = self.looked_at([*wanted, *([label] if label else [])])
         labels = (
-            label if label or label is None else _only(names, LABEL_NAMES, wanted) or _repeating(seen, names, wanted)
+            label if label or label is None else only(names, LABEL_NAMES, wanted) or _repeating(seen, names, wanted)
         )
         if labels == "":
-            raise UsageError(f"which column is the label? {first.name} has {', '.join(names)}: name it with --label")
+            raise self.asked_for("label", names)
         kept = [name for name in names if name != labels]
-        texts = tuple(wanted) or tuple(filter(None, [_only(kept, TEXT_NAMES) or _longest(seen, kept)]))
+        texts = tuple(wanted) or tuple(filter(None, [only(kept, TEXT_NAMES) or _longest(seen, kept)]))
         if not texts:
-            raise UsageError(f"which column is the text? {first.name} has {', '.join(names)}: name it with --text")
+            raise self.asked_for("text", names)
         return Columns(texts, labels or "", guessed=not wanted or label == "")
 
 
@@ -189,7 +135,7 @@ def examples(data: Any, *, encoding: str = "utf-8", **options: Any) -> Examples:
 
     Raises   UsageError, in one line, when the data is nothing that can be read
     """
-    return Examples(_sources(data, encoding), **options)
+    return Examples(sources_of(data, encoding), **options)
 
 
 def split(labels: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -218,7 +164,11 @@ def split(labels: Sequence[str], share: float, seed: int) -> tuple[NDArray[np.in
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _sources(data: Any, encoding: str) -> list[Rows | InMemory]:
+def sources_of(data: Any, encoding: str) -> list[Rows | InMemory]:
+    """What rows are read from: files, or a table in memory.
+
+    Raises   UsageError, in one line, when the data is nothing that can be read
+    """
     columns = columns_of(data)
     if columns is not None:
         return [InMemory(columns)]
@@ -245,26 +195,6 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     if not isinstance(value, str):
         raise UsageError(f"has no text under {name!r}, but {short(value)}")
     return normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
-
-
-def _label(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name)
-    # A number of numpy, or of torch, is one of Python's.
-    value = value.item() if value is not None and hasattr(value, "item") else value
-    # What pandas has for nothing is compared with nothing.
-    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
-        return ""
-    if isinstance(value, bool | int) or (isinstance(value, float) and value.is_integer()):
-        value = str(int(value))
-    if not isinstance(value, str):
-        raise UsageError(f"has no label under {name!r}, but {short(value)}")
-    return normalize("NFC", value.strip())
-
-
-def _only(names: Iterable[str], known: Sequence[str], but: Sequence[str] = ()) -> str:
-    """The one name that is known; "" if there is none or several."""
-    found = [name for name in names if name.lower() in known and name not in but]
-    return found[0] if len(found) == 1 else ""
 
 
 def _repeating(seen: Sequence[Mapping[str, Any]], names: Sequence[str], but: Sequence[str]) -> str:

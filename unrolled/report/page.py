@@ -18,7 +18,7 @@ SAMPLE_LENGTH = 1200
 EVALUATIONS = 24
 _REASONS = {
     "complete": "to the planned end",
-    "early": "and stopped early, since the held-out loss fell no more",
+    "early": "and stopped early, since what is held out was predicted no better",
     "interrupted": "until it was interrupted",
     "diverged": "until it diverged",
 }

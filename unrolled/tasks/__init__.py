@@ -12,20 +12,32 @@ from unrolled.run import read
 from unrolled.tasks.base import Run, Task
 from unrolled.tasks.classify import ClassifyRun, ClassifyTask
 from unrolled.tasks.language_model import LanguageModelRun, LanguageModelTask
+from unrolled.tasks.tag import TagRun, TagTask
 
-__all__ = ["TASKS", "ClassifyRun", "ClassifyTask", "LanguageModelRun", "LanguageModelTask", "load", "task_of"]
+__all__ = [
+    "TASKS",
+    "ClassifyRun",
+    "ClassifyTask",
+    "LanguageModelRun",
+    "LanguageModelTask",
+    "TagRun",
+    "TagTask",
+    "load",
+    "task_of",
+]
 
 
 class Kind(NamedTuple):
     """What a task is made of: what learns, and what was learned."""
 
-    learner: type[LanguageModelTask] | type[ClassifyTask]
-    run: type[LanguageModelRun] | type[ClassifyRun]
+    learner: type[LanguageModelTask] | type[ClassifyTask] | type[TagTask]
+    run: type[LanguageModelRun] | type[ClassifyRun] | type[TagRun]
 
 
 TASKS: Mapping[str, Kind] = {
     "language-model": Kind(LanguageModelTask, LanguageModelRun),
     "classify": Kind(ClassifyTask, ClassifyRun),
+    "tag": Kind(TagTask, TagRun),
 }
 
 
@@ -41,7 +53,7 @@ def task_of(name: str, data: Any, settled: Mapping[str, Any], begun: Run | None 
 
 
 def load(path: str | Path) -> Any:
-    """Open a run folder: a `ClassifyRun`, a `LanguageModelRun`, as its task is; nothing in it is executed.
+    """Open a run folder: a `ClassifyRun`, a `TagRun`, a `LanguageModelRun`, as its task is; nothing in it is executed.
 
     Raises   UsageError when it is no run, or is damaged
     """

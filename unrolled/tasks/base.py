@@ -172,6 +172,10 @@ class Run(ABC):
         """What it is, in a few words."""
         return f"{self.task}: {self.cell.name}"
 
+    def told(self, measured: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        """What an evaluation has measured, names and values, for people."""
+        return [(name, str(value)) for name, value in measured.items()]
+
     @abstractmethod
     def sections(self) -> Sequence[Section]:
         """What the report shows of this task."""

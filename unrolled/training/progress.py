@@ -43,7 +43,7 @@ def bar(events: Iterator[Event], task: Learner, console: Console | None = None) 
                 mean = _running(mean, event)
                 skipped += event.skipped
             elif isinstance(event, Evaluation):
-                held_out = f", held out {_bits(event.loss)}"
+                held_out = f", held out {_bits(event.loss)}{_figures(event.figures)}"
             if isinstance(event, Step | Evaluation):
                 progress.update(
                     shown,
@@ -67,7 +67,7 @@ def _lines(events: Iterator[Event], task: Learner, console: Console) -> Iterator
             learned = f"{_bits(mean)} bits, " if mean is not None else ""
             console.print(
                 f"step {event.number}/{event.steps}{_skipped(skipped)}: {learned}held out {_bits(event.loss)} bits"
-                f"{' (best)' if event.best else ''}, {_rate(event, task)}",
+                f"{_figures(event.figures)}{' (best)' if event.best else ''}, {_rate(event, task)}",
                 highlight=False,
                 soft_wrap=True,
             )
@@ -92,7 +92,7 @@ def verdict(metrics: Sequence[Mapping[str, Any]], task: Learner) -> list[tuple[s
     stopped = next(row for row in reversed(metrics) if row["event"] == "stopped")
     ended = {
         "complete": "complete",
-        "early": "stopped early: the held-out loss fell no more",
+        "early": "stopped early: what is held out was predicted no better",
         "interrupted": "interrupted",
         "diverged": "diverged",
     }[stopped["reason"]]
@@ -106,7 +106,11 @@ def verdict(metrics: Sequence[Mapping[str, Any]], task: Learner) -> list[tuple[s
     best = best_evaluation(metrics)
     if best is not None:
         rows.append(
-            ("held out", f"{best['loss']:.4f} nats, {_bits(best['loss'])} bits a token, at step {best['number']:,}")
+            (
+                "held out",
+                f"{best['loss']:.4f} nats, {_bits(best['loss'])} bits a {task.unit.removesuffix('s')}"
+                f"{_figures(best.get('figures', {}))}, at step {best['number']:,}",
+            )
         )
     return rows
 
@@ -118,6 +122,10 @@ def _console() -> Console:
 
 def _rate(event: Step | Evaluation, task: Learner) -> str:
     return f"{task.units(event.number) / max(event.seconds, 1e-9):,.0f} {task.unit}/s"
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    return "".join(f", {name.replace('_', ' ')} {value:.2%}" for name, value in figures.items())
 
 
 def _skipped(count: int) -> str:

@@ -17,6 +17,8 @@ NAMES = {
     "calibration_error": "calibration error",
 }
 EXPLAINED = 6
+# Of the worst errors, on the terminal.
+TOLD = 5
 # Labels of a confusion matrix that is shown whole.
 SHOWN_LABELS = 30
 
@@ -60,6 +62,27 @@ def sections(run: ClassifyRun) -> list[Section]:
         shown.append(Section.table("The worst errors", wrong, ("text", "label", "given", "probability")))
         shown.append(Section.coloured("What it went by there", [explained(run, each) for each in worst[:EXPLAINED]]))
     return shown
+
+
+def told(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What an evaluation has measured, for the terminal."""
+    ((_, values),) = measured["methods"].items()
+    rows = [("texts", f"{measured['texts']:,}"), *_values(values)]
+    if measured.get("skipped"):
+        rows.insert(1, ("left out", f"{measured['skipped']:,} rows that cannot be used"))
+    if "without_known" in measured:
+        ((_, others),) = measured["without_known"].items()
+        rows.append(("", f"without {measured['known_again']:,} texts that were trained on, too:"))
+        rows += _values(others)
+    rows += [
+        (f"wrong: {each['given'] or 'none'}, {each['probability']:.1%}", f"{each['text']} ({each['label']})")
+        for each in measured["worst"][:TOLD]
+    ]
+    return rows
+
+
+def _values(values: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [(NAMES[name], f"{value:.3f}" if "error" in name else f"{value:.2%}") for name, value in values.items()]
 
 
 def methods(found: Mapping[str, Mapping[str, float]]) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from unrolled.cells import resolve
 from unrolled.data.examples import Examples, examples
 from unrolled.data.reader import Reader
+from unrolled.data.unlabelled import Unlabelled
 from unrolled.data.words import Encoded, Numbers, Texts
 from unrolled.errors import UsageError
 from unrolled.language import Cell, parse
@@ -26,7 +27,7 @@ from unrolled.tasks.classify.assess import assess
 from unrolled.tasks.classify.explain import Influence, influences
 from unrolled.tasks.classify.figures import Probabilities, decided
 from unrolled.tasks.classify.labels import Labels
-from unrolled.tasks.classify.pages import card_figures, sections
+from unrolled.tasks.classify.pages import card_figures, sections, told
 from unrolled.tasks.reading import in_batches, known_again, layers_of, word_vectors
 
 # What is not recurrent, and the cell whose equations it follows.
@@ -188,6 +189,18 @@ class ClassifyRun(Run):
             check=lambda example: self.labels.numbers(example.label),
         )
 
+    def rows(self, data: Any, *, column: str = "", encoding: str = "", skip_bad: bool = False) -> Unlabelled:
+        """The rows of files, or of a table in memory, whose texts can be given to `predict`.
+
+        column   that of the texts, several with commas between; as in training if not given
+        """
+        columns = [name.strip() for name in column.split(",")] if column else self.config["recorded"]["columns"]
+        expected = len(self.config["recorded"]["columns"])
+        if len(columns) != expected:
+            raise UsageError(f"the model reads {expected} columns, not {len(columns)}: {', '.join(columns)}")
+        encoding = encoding or self.config["data"]["encoding"]
+        return Unlabelled(data, columns, encoding=encoding, skip_bad=skip_bad)
+
     def explain(self, text: str | Sequence[str], label: str = "") -> list[Influence]:
         """What each part of a text does for a label: the one that the model gives, if not given.
 
@@ -197,6 +210,10 @@ class ClassifyRun(Run):
         wanted = label or self.predict([text])[0].label or self.labels.names[0]
         names = [wanted] if not self.labels.separator else wanted.split(self.labels.separator)
         return influences(self.model.eval(), self.reader, parts, self.labels, self.labels.numbers(names[0])[0])
+
+    def told(self, measured: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+        """What an evaluation has measured, for people."""
+        return told(measured)
 
     def sections(self) -> Sequence[Section]:
         """What the report shows of this task."""
