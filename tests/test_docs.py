@@ -17,6 +17,7 @@ DOCUMENTS = [
     "docs/engine.md",
     "docs/language.md",
     "docs/language-model.md",
+    "docs/text.md",
     "docs/cells.md",
     "docs/notes.md",
     "docs/architectures.md",

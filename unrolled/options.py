@@ -204,12 +204,20 @@ class WordsOptions(NetworkOptions):
         0.1, "Share of the words that are unknown in training, so that the others have to serve.",
         {"from": 0, "below": 1},
     )  # fmt: skip
+    piece_dropout: float = _option(
+        0.3, "Share of the n-grams of words that is left out in training.", {"from": 0, "below": 1}
+    )
 
 
 @dataclass(frozen=True)
 class ClassifyOptions(WordsOptions):
     """The model of `classify`."""
 
+    dropout: float = _option(0.5, "Share of vectors and outputs that is dropped in training.", {"from": 0, "below": 1})
+    wide: int = _option(
+        2**20, "Weights for the n-grams of a text's characters, which add their scores to those of a recurrent "
+        "network; 0 for none.", {"from": 0},
+    )  # fmt: skip
     model: str = _option(
         "recurrent", "What reads the words: a recurrent network; or, to compare with, a bag of words, a hidden layer "
         "on each word (mlp) or on a few next to each other (window-mlp).", None,

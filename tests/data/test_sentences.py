@@ -73,6 +73,11 @@ def parquet(folder: Path) -> Path:
     return folder / "a.parquet"
 
 
+def frame(library: str) -> Any:
+    columns = {"word": [tokens for tokens, _ in PAIRS], "tag": [labels for _, labels in PAIRS]}
+    return pytest.importorskip(library).DataFrame(columns)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -82,8 +87,8 @@ def parquet(folder: Path) -> Path:
         lambda _: {"tokens": [t for t, _ in PAIRS], "labels": [b for _, b in PAIRS]},
         lambda _: [{"words": t, "ner_tags": tuple(b), "text": " ".join(t)} for t, b in PAIRS],
         lambda _: [{"form": np.array(t, object), "upos": np.array(b)} for t, b in PAIRS],
-        lambda _: pytest.importorskip("pandas").DataFrame({"word": [t for t, _ in PAIRS], "tag": [b for _, b in PAIRS]}),
-        lambda _: pytest.importorskip("polars").DataFrame({"word": [t for t, _ in PAIRS], "tag": [b for _, b in PAIRS]}),
+        lambda _: frame("pandas"),
+        lambda _: frame("polars"),
     ],
     ids=["lines", "table", "parquet", "columns", "mappings", "arrays", "pandas", "polars"],
 )  # fmt: skip

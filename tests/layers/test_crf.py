@@ -66,6 +66,8 @@ def test_marginals_are_sums_over_all_sequences_and_are_none_in_the_padding() -> 
             for step, label in enumerate(labels):
                 expected[step, label] += torch.tensor(probability, dtype=torch.float64).exp()
         torch.testing.assert_close(found[:, row], expected)
+    with torch.inference_mode():
+        assert torch.equal(made.marginals(given.clone(), LENGTHS.clone()), found)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5, 100])

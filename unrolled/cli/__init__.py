@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from unrolled.cli import cells, common, evaluate, models, predict, samples
+from unrolled.cli import cells, common, evaluate, inspect, models, predict, samples
 from unrolled.errors import BackendWarning, CellError, UnrolledError, UsageError
 
 DONE, FAILED, WRONG_INPUT = 0, 1, 2
@@ -135,6 +135,7 @@ for command in (
     predict.predict,
     models.generate,
     models.config,
+    inspect.inspect,
+    samples.sample,
 ):
     app.command()(command)
-app.command()(samples.sample)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
 
 import typer
 
 from unrolled.errors import UsageError
 
 INTERRUPTED = 130
+RUNS = Path("runs")
 
 
 def is_given(context: typer.Context, name: str) -> bool:
@@ -30,3 +33,12 @@ def print_table(rows: Sequence[tuple[str, str]]) -> None:
     from unrolled.training.progress import aligned
 
     print("\n".join(aligned(rows)))
+
+
+def new_folder(name: str) -> Path:
+    """`runs/name`, or with a number after it if that is taken."""
+    for number in count(1):
+        folder = RUNS / (name if number == 1 else f"{name}-{number}")
+        if not folder.exists():
+            return folder
+    raise AssertionError

@@ -5,17 +5,14 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import count
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from unrolled.cli.common import INTERRUPTED, is_given, print_table, refuse
+from unrolled.cli.common import INTERRUPTED, is_given, new_folder, print_table, refuse
 from unrolled.errors import UsageError
 from unrolled.options import TABLES
-
-RUNS = Path("runs")
 
 
 def _with_options(function: Callable[..., None]) -> Callable[..., None]:
@@ -74,7 +71,7 @@ def train(
     given = {name: value for name, value in options.items() if is_given(context, name)}
     if not resume and not (task and data):
         raise UsageError("give a task and files, as in: unrolled train language-model book.txt")
-    made = out or ("" if dry_run or resume or not data else str(_new_folder(Path(data[0]).stem)))
+    made = out or ("" if dry_run or resume or not data else str(new_folder(Path(data[0]).stem)))
     folder = resume or made
     try:
         run = run_training(
@@ -99,15 +96,6 @@ def train(
         raise typer.Exit(INTERRUPTED)
     use = "generate" if run.task == "language-model" else "predict"
     print(f"written to {folder}. Next: unrolled {use} {folder}, or look at {Path(folder) / 'report.html'}")
-
-
-def _new_folder(name: str) -> Path:
-    """`runs/name`, or with a number after it if that is taken."""
-    for number in count(1):
-        folder = RUNS / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists():
-            return folder
-    raise AssertionError
 
 
 def config(

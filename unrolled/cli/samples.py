@@ -4,29 +4,83 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from unrolled.cli.common import new_folder, print_table
 from unrolled.errors import MissingExtraError, UsageError
+
+# Sample -> options that suit it; texts to show what was learned by.
+PRESETS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
+    "languages": (
+        {"unit": "characters", "hidden_size": 192, "embedding_size": 64, "epochs": 12, "learning_rate": 0.004,
+         "min_count": 1, "word_dropout": 0.0},
+        ("대한민국", "Suomi", "Deutschland", "Éire", "Ελλάδα"),
+    ),
+    "reviews": ({"epochs": 4}, ("a moving and beautifully acted film", "dull , predictable and far too long")),
+    "tokens": ({"epochs": 4}, ()),
+}  # fmt: skip
 
 
 def sample(
     name: Annotated[str, typer.Argument(help="Which one; --list says which there are.", show_default=False)] = "",
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts of one's own, to ask the model of.", show_default=False)
+    ] = None,
     as_list: Annotated[bool, typer.Option("--list", help="List the samples, and what each is made of.")] = False,
     write: Annotated[
         str, typer.Option("--write", help="The file that the data are written to; it must be new.", show_default=False)
     ] = "",
+    out: Annotated[
+        str, typer.Option("--out", help="The folder of the run; it must be new. runs/NAME if not given.")
+    ] = "",
+    epochs: Annotated[
+        int, typer.Option("--epochs", help="Readings of the data; as suits the sample if not given.", min=0)
+    ] = 0,
 ) -> None:
-    """Data to try a model on, made out of what is installed: nothing is downloaded."""
+    """Train a model on data that are made out of what is installed, and ask it: nothing is downloaded."""
     if as_list:
-        if name or write:
+        if name or write or texts:
             raise UsageError("--list shows all samples: leave out the rest")
         _list()
-        return
-    if not (name and write):
-        raise UsageError("name a sample and a file, as in: unrolled sample languages --write languages.tsv")
-    _write(name, Path(write))
+    elif not name:
+        raise UsageError("name a sample, as in: unrolled sample languages; unrolled sample --list shows all")
+    elif write:
+        if texts or out or epochs:
+            raise UsageError("--write only writes the data: leave out the rest")
+        _write(name, Path(write))
+    else:
+        _train(name, list(texts or ()), out, epochs)
+
+
+def _train(name: str, texts: list[str], out: str, epochs: int) -> None:
+    """Write the data beside the run, train, and say what the model thinks of some texts."""
+    from unrolled.data.samples import sample as of_name
+
+    chosen = of_name(name)
+    if name not in PRESETS:
+        raise UsageError(
+            f"{name} is for {chosen.task}, which is no task yet: --write {name}{chosen.ending} writes the data"
+        )
+    options, asked = PRESETS[name]
+    folder = Path(out) if out else new_folder(name)
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is there already; nothing is written over: name another folder with --out")
+    file = folder.with_name(folder.name + chosen.ending)
+    _write(name, file)
+    from unrolled.training import train
+
+    text, label = chosen.columns
+    run = train(
+        chosen.task, file, out=folder, text=text, label=label, **{**options, **({"epochs": epochs} if epochs else {})}
+    )
+    print(f"written to {folder}")
+    print_table(list(run.assessed()))
+    for asking in texts or asked:
+        likely = sorted(run.predict([asking])[0].probabilities.items(), key=lambda pair: -pair[1])[:3]
+        print(f"{asking}: " + ", ".join(f"{label} {probability:.0%}" for label, probability in likely))
+    print(f"Ask more: unrolled predict {folder} --top 3, or look at {folder / 'report.html'}")
 
 
 def _list() -> None:

@@ -24,10 +24,11 @@ class Reader:
     unit      the parts: a unit, or "tokens" where texts come as lists of them
     longest   parts of a text that are read
     learned   the unit, where it is learned from texts
+    wide      numbers for groups of characters of the text as a whole; 0 where they are not read
     """
 
-    def __init__(self, unit: str, lexicon: Lexicon, longest: int, learned: Unit | None = None):
-        self.unit, self.lexicon, self.longest, self.learned = unit, lexicon, longest, learned
+    def __init__(self, unit: str, lexicon: Lexicon, longest: int, learned: Unit | None = None, wide: int = 0):
+        self.unit, self.lexicon, self.longest, self.learned, self.wide = unit, lexicon, longest, learned, wide
         self._split = splitter(unit, learned)
         # Texts that were cut, of those read so far.
         self.cut = 0
@@ -45,16 +46,18 @@ class Reader:
         self.cut += len(parts) > self.longest
         return parts[: self.longest]
 
-    def encode(self, texts: Iterable[Sequence[str]]) -> Encoded:
+    def encode(self, texts: Texts | Iterable[Sequence[str]]) -> Encoded:
         """The numbers of texts that were taken apart."""
-        return Encoded(Texts(texts), self.lexicon)
+        read = texts if isinstance(texts, Texts) else Texts(texts)
+        return Encoded(read, self.lexicon, wide=self.wide, between=" " if self.unit in SPELLED else "")
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
         learned = None
         if self.learned is not None:
             learned = {"symbols": list(self.learned.closed), "how": list(self.learned.learned)}
-        return {"unit": self.unit, "longest": self.longest, "learned": learned, "lexicon": self.lexicon.to_json()}
+        lexicon = self.lexicon.to_json()
+        return {"unit": self.unit, "longest": self.longest, "learned": learned, "wide": self.wide, "lexicon": lexicon}
 
     @classmethod
     def from_json(cls, value: Any) -> Reader:
@@ -62,13 +65,13 @@ class Reader:
 
         Raises   ValueError, with the reason, when it is none
         """
-        if not isinstance(value, Mapping) or set(value) != {"unit", "longest", "learned", "lexicon"}:
-            raise ValueError("it must have a unit, longest, learned and a lexicon")
-        unit, longest, learned = value["unit"], value["longest"], value["learned"]
+        if not isinstance(value, Mapping) or set(value) != {"unit", "longest", "learned", "wide", "lexicon"}:
+            raise ValueError("it must have a unit, longest, learned, wide and a lexicon")
+        unit, longest, learned, wide = value["unit"], value["longest"], value["learned"], value["wide"]
         if unit not in KINDS:
             raise ValueError(f"there is no unit {unit!r}.{did_you_mean(str(unit), KINDS)}")
-        if type(longest) is not int or longest < 1:
-            raise ValueError("longest must be a whole number above 0")
+        if type(longest) is not int or longest < 1 or type(wide) is not int or wide < 0:
+            raise ValueError("longest must be a whole number above 0, wide one from 0 on")
         known = None
         if unit in SUBWORDS:
             if not isinstance(learned, Mapping) or set(learned) != {"symbols", "how"}:
@@ -77,7 +80,7 @@ class Reader:
             if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
                 raise ValueError("the symbols of subwords must be a list of texts")
             known = subwords(unit, symbols, how)
-        return cls(unit, Lexicon.from_json(value["lexicon"]), longest, known)
+        return cls(unit, Lexicon.from_json(value["lexicon"]), longest, known, wide)
 
 
 def learn_reader(unit: str, texts: Iterable[Sequence[str]], *, longest: int, symbols: int | None = None) -> Reader:

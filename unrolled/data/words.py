@@ -22,6 +22,8 @@ UNKNOWN = 0
 SPELLED = 60
 SHORTEST, LONGEST = 1, 4
 Numbers = NDArray[np.int64]
+# Multipliers that mix the bits of 64: the prime of FNV, and 2^64 over the golden ratio.
+_PRIME, _ODD = np.uint64(0x100000001B3), np.uint64(0x9E3779B97F4A7C15)
 
 
 class Texts:
@@ -167,10 +169,14 @@ class Lexicon:
 
 
 class Encoded:
-    """Texts whose words have the numbers that a model reads."""
+    """Texts whose words have the numbers that a model reads.
 
-    def __init__(self, texts: Texts, lexicon: Lexicon):
-        self.texts = texts
+    wide      numbers that groups of characters of a text have, under a hash; 0 where they are not read
+    between   what stands between two words of a text
+    """
+
+    def __init__(self, texts: Texts, lexicon: Lexicon, *, wide: int = 0, between: str = " "):
+        self.texts, self.wide, self.between = texts, wide, between
         self.lengths = texts.lengths
         words = texts.words
         self.known: Numbers = np.fromiter(map(lexicon.number, words), np.int64, len(words))
@@ -193,15 +199,41 @@ class Encoded:
         numbers = np.zeros((longest, len(rows)), np.int64)
         for column, row in enumerate(rows):
             numbers[: lengths[column], column] = self.texts.text(int(row))
+        groups = self._groups(rows)
         if not self.texts.words:
             # Texts without a word: there is none to look up.
-            return Words(*map(torch.from_numpy, (numbers, lengths, *(np.zeros(0, np.int64) for _ in range(3)))))
+            return Words(
+                *map(torch.from_numpy, (numbers, lengths, *(np.zeros(0, np.int64) for _ in range(3)), *groups))
+            )
         distinct, places = np.unique(numbers, return_inverse=True)
         counts = self._counts[distinct]
         begins = np.cumsum(counts) - counts
         chosen = np.repeat(self._begins[distinct] - begins, counts) + np.arange(counts.sum())
         found = (
             places.reshape(numbers.shape), lengths, self.known[distinct],
-            self._pieces[chosen].astype(np.int64), begins,
+            self._pieces[chosen].astype(np.int64), begins, *groups,
         )  # fmt: skip
         return Words(*map(torch.from_numpy, found))
+
+    def _groups(self, rows: Sequence[int] | Numbers) -> tuple[Numbers, Numbers]:
+        """The groups of characters of texts, each once a text, and where those of each text begin."""
+        if not self.wide:
+            return np.zeros(0, np.int64), np.zeros(len(rows), np.int64)
+        texts = (f" {self.between.join(self.texts.parts(int(row)))} ".lower() for row in rows)
+        found = [hashed_groups(text, self.wide) for text in texts]
+        counts = np.array([len(each) for each in found], np.int64)
+        return np.concatenate([np.zeros(0, np.int64), *found]), np.cumsum(counts) - counts
+
+
+def hashed_groups(text: str, buckets: int) -> Numbers:
+    """The numbers of the groups of 1 to 4 characters that follow each other in a text, each once, in order."""
+    points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.uint64)
+    found = []
+    for length in range(SHORTEST, min(LONGEST, len(points)) + 1):
+        mixed = np.full(len(points) - length + 1, length, np.uint64)
+        for place in range(length):
+            mixed = mixed * _PRIME ^ points[place : len(mixed) + place] * _ODD
+        mixed ^= mixed >> np.uint64(29)
+        mixed *= _ODD
+        found.append(mixed ^ mixed >> np.uint64(32))
+    return np.unique(np.concatenate(found) % np.uint64(buckets)).astype(np.int64)

@@ -82,8 +82,9 @@ class CRF(nn.Module):
         if not len(scores):
             return scores
         with torch.inference_mode(False), torch.enable_grad():
+            # Copies: what inference mode has made cannot be kept for a gradient.
             given = scores.detach().clone().requires_grad_()
-            (found,) = torch.autograd.grad(self._partition(given, valid).sum(), given)
+            (found,) = torch.autograd.grad(self._partition(given, valid.clone()).sum(), given)
         return found
 
     def decode(self, scores: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:

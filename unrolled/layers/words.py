@@ -27,6 +27,8 @@ class Words(NamedTuple):
     known     (distinct,) the number of each in the vocabulary, 0 if it is not there
     pieces    (pieces,) what the words are spelled of, one word after the other
     begins    (distinct,) where the pieces of each word begin
+    groups    (groups,) what the texts as a whole are made of, each once a text, one text after the other
+    starts    (batch,) where the groups of each text begin
     """
 
     places: Tensor
@@ -34,6 +36,8 @@ class Words(NamedTuple):
     known: Tensor
     pieces: Tensor
     begins: Tensor
+    groups: Tensor
+    starts: Tensor
 
 
 class WordVectors(nn.Module):
@@ -46,6 +50,7 @@ class WordVectors(nn.Module):
     size           of a word's own vector
     spelling       none, characters or ngrams: what pieces a word is spelled of
     pieces         numbers of pieces
+    piece_dropout  share of the n-grams that are left out in training
     dropout        share of the entries that is dropped in training
     word_dropout   share of the words that are unknown in training: their own vector is that of the unknown, and one
                    that is spelled by n-grams says nothing at all
@@ -54,11 +59,19 @@ class WordVectors(nn.Module):
     """
 
     def __init__(
-        self, words: int, size: int, spelling: str, pieces: int, *, dropout: float = 0.0, word_dropout: float = 0.0
+        self,
+        words: int,
+        size: int,
+        spelling: str,
+        pieces: int,
+        *,
+        dropout: float = 0.0,
+        word_dropout: float = 0.0,
+        piece_dropout: float = 0.0,
     ):
         super().__init__()
         self.kind = spelling
-        self.word_dropout = word_dropout
+        self.word_dropout, self.piece_dropout = word_dropout, piece_dropout
         self.own = nn.Embedding(words, size)
         nn.init.normal_(self.own.weight, std=1.0 if self.kind == "none" else OWN)
         self.output_size = size
@@ -82,7 +95,7 @@ class WordVectors(nn.Module):
         """
         dropped = torch.rand(words.places.shape) < self.word_dropout if self.training and self.word_dropout else None
         if self.kind == "ngrams":
-            vectors = self.dropout(self.own(words.known) + self.groups(words.pieces, words.begins))
+            vectors = self.dropout(self.own(words.known) + self._grouped(words))
             found = functional.embedding(words.places, vectors)
             return found if dropped is None else found.masked_fill(dropped[..., None], 0)
         numbers = words.known[words.places]
@@ -98,8 +111,15 @@ class WordVectors(nn.Module):
         """
         own: Tensor = self.own(words.known)
         if self.kind == "ngrams":
-            return torch.as_tensor(own + self.groups(words.pieces, words.begins))
+            return own + self._grouped(words)
         return torch.cat([own, self._spelled(words)], -1) if self.kind == "characters" else own
+
+    def _grouped(self, words: Words) -> Tensor:
+        """The sum of each distinct word's n-grams."""
+        kept = None
+        if self.training and self.piece_dropout:
+            kept = functional.dropout(torch.ones(len(words.pieces)), self.piece_dropout)
+        return torch.as_tensor(self.groups(words.pieces, words.begins, per_sample_weights=kept))
 
     def _spelled(self, words: Words) -> Tensor:
         """What each distinct word's characters give."""

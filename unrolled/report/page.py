@@ -26,10 +26,10 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page; made by `table`, `text`, `samples` or `coloured`."""
+    """A part of the page; made by `table`, `text`, `samples`, `coloured` or `figure`."""
 
     title: str
-    kind: Literal["table", "text", "samples", "coloured"]
+    kind: Literal["table", "text", "samples", "coloured", "figure"]
     rows: Sequence[Sequence[object]]
     header: Sequence[object] = ()
 
@@ -54,6 +54,11 @@ class Section:
         0 in its text has the deepest; above and below 0 are two colours.
         """
         return cls(title, "coloured", [(caption, shades(parts)) for caption, parts in texts])
+
+    @classmethod
+    def figure(cls, title: str, svg: str, caption: str) -> Section:
+        """A drawing that this package made, which is shown as it is, over its caption."""
+        return cls(title, "figure", [(svg, caption)])
 
 
 def shades(parts: Sequence[tuple[object, float]]) -> list[tuple[object, str, int]]:
@@ -99,6 +104,7 @@ def report_page(
             for evaluation in spread([e for e in history.evaluations if e.sample], SAMPLES)
         ],
         sections=[(section, _numeric(section)) for section in sections],
+        drawing=Markup,
     )
 
 

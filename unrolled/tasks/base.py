@@ -151,8 +151,6 @@ class Run(ABC):
     def report(self) -> Page:
         """The page that shows what was trained, and how it went."""
         found = self.config.get("recorded", {})
-        facts = [("task", self.task), ("cell", self.cell.name), ("parameters", f"{self.parameters:,}")]
-        facts += [(name.replace("_", " "), f"{value:,}") for name, value in found.items() if isinstance(value, int)]
         options = [
             (f"{table}.{name}", str(value))
             for table in tables_of(self.task)
@@ -165,7 +163,17 @@ class Run(ABC):
             Section.table("Data files, by their SHA-256", files),
             Section.samples("The cell", [(self.cell.name, self.cell.text)]),
         ]
-        return Page(report_page(self.title, facts, self.metrics, sections, self.unit))
+        return Page(report_page(self.title, self.facts(), self.metrics, sections, self.unit))
+
+    def facts(self) -> list[tuple[str, str]]:
+        """What it is, and what was found of the data: names and values."""
+        found = self.config.get("recorded", {})
+        facts = [("task", self.task), ("cell", self.cell.name), ("parameters", f"{self.parameters:,}")]
+        return facts + [(name.replace("_", " "), f"{value:,}") for name, value in found.items() if type(value) is int]
+
+    def assessed(self) -> Sequence[tuple[str, str]]:
+        """What was measured of the held-out data when the training was over, for people."""
+        return []
 
     @property
     def title(self) -> str:

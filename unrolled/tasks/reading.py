@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from unrolled.data.buckets import buckets, in_number, padding
 from unrolled.data.reader import Reader
-from unrolled.data.vectors import read_vectors
+from unrolled.data.vectors import Vectors, neighbours, read_vectors
 from unrolled.data.words import Encoded, Numbers
 from unrolled.errors import UnrolledError, UsageError
 from unrolled.language import Cell
@@ -26,6 +26,8 @@ from unrolled.options import BatchOptions, WordsOptions
 # Steps of a batch without gradients: more than in training, since nothing is kept.
 READ_TOKENS = 16_000
 SHOWN_ROWS = 5
+# Words whose vectors are computed at once, and those among which neighbours are sought.
+AT_ONCE, MOST_FREQUENT = 4000, 20_000
 # An epoch has as many, however few the texts are.
 FEWEST_BATCHES = 50
 
@@ -150,6 +152,7 @@ def word_vectors(options: WordsOptions, reader: Reader) -> WordVectors:
         reader.lexicon.spelling.size,
         dropout=options.dropout,
         word_dropout=options.word_dropout,
+        piece_dropout=options.piece_dropout,
     )
 
 
@@ -165,6 +168,32 @@ def begin_with(vectors: WordVectors, path: str, reader: Reader) -> str:
     with torch.no_grad():
         vectors.own.weight[1:][torch.from_numpy(is_there)] = torch.from_numpy(found[is_there])
     return f"{is_there.mean():.1%} of the words begin with vectors of {path}"
+
+
+def vectors_of(vectors: WordVectors, reader: Reader, words: Sequence[str]) -> Vectors:
+    """The vectors of words, without dropout; of words that a model does not know, what their spelling gives.
+
+    Shapes   returns (words, size)
+    """
+    found = np.zeros((len(words), vectors.output_size), np.float32)
+    with torch.inference_mode():
+        for first in range(0, len(words), AT_ONCE):
+            batch = reader.encode([words[first : first + AT_ONCE]]).batch([0])
+            found[first : first + AT_ONCE] = vectors.eval().of_words(batch)[batch.places[:, 0]].numpy()
+    return found
+
+
+def near(vectors: WordVectors, reader: Reader, word: str, top: int) -> list[tuple[str, float]]:
+    """The words whose vectors point most nearly where that of a word does, with the cosines of the angles.
+
+    Raises   UsageError for what is not one word, or where nothing is known of it
+    """
+    if reader.split(word) != [word]:
+        raise UsageError(f"{word!r} is not one of {reader.unit}: give one, such as {reader.lexicon.words[0]!r}")
+    if word not in reader.lexicon and reader.lexicon.spelling.kind == "none":
+        raise UsageError(f"{word!r} is not among the {len(reader.lexicon) - 1:,} {reader.unit} that the model knows")
+    words = [word, *(other for other in reader.lexicon.words[:MOST_FREQUENT] if other != word)]
+    return [(words[place], cosine) for place, cosine in neighbours(vectors_of(vectors, reader, words), 0, top)]
 
 
 def layers_of(options: WordsOptions, cell: Cell, size: int, model: str = "recurrent", words: int = 1) -> SequenceLayer:

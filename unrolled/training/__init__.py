@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -116,8 +117,9 @@ def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> Run:
     training = Training(learner, learner.training, checkpoint)
     if not quiet:
         tell(learner.description, [*learner.notices, f"resumed after step {training.number:,}"])
+    # What was measured at the end, of no step, is measured once more.
     rows: list[Mapping[str, Any]] = [
-        row for row in begun.metrics if row["number"] <= training.number and row["event"] != "stopped"
+        row for row in begun.metrics if row.get("number", math.inf) <= training.number and row["event"] != "stopped"
     ]
     rows.append({"event": "resumed", "number": training.number, "seconds": training.seconds})
     return _run(learner, training, Recorder(learner, training, folder, rows), show, quiet)

@@ -25,6 +25,9 @@ NAMES: Mapping[type[Event], str] = {
     Stopped: "stopped",
 }
 
+# Reasons for which a training is over; after any other one it can be resumed.
+ENDED = ("complete", "early")
+
 
 class Recorder:
     """Keeps what was measured, and writes the run's folder at every checkpoint.
@@ -63,11 +66,12 @@ class Recorder:
         Raises   UnrolledError when the folder cannot be written
         """
         self.training.keep_best()
-        self.rows += self.task.conclude()
+        if self._run().reason in ENDED:
+            self.rows += self.task.conclude()
         run = self._run()
         if self.folder is not None:
             run.write_to(self.folder)
-            if run.reason in ("complete", "early"):
+            if run.reason in ENDED:
                 (self.folder / FILE).unlink(missing_ok=True)
         run.model.eval()
         return run

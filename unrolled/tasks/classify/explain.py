@@ -11,7 +11,6 @@ from torch import Tensor
 
 from unrolled.data.buckets import buckets
 from unrolled.data.reader import Reader
-from unrolled.data.words import Encoded, Texts
 from unrolled.models.text import TextModel
 from unrolled.tasks.classify.labels import Labels
 from unrolled.tasks.reading import READ_TOKENS
@@ -32,7 +31,7 @@ def influences(model: TextModel, reader: Reader, parts: Sequence[str], labels: L
     Source   "leave one out": Li, Monroe & Jurafsky 2016, "Understanding neural networks through representation erasure"
     """
     without = [[*parts[:place], *parts[place + 1 :]] for place in range(len(parts))]
-    encoded = Encoded(Texts([list(parts), *without]), reader.lexicon)
+    encoded = reader.encode([list(parts), *without])
     odds = np.zeros(len(encoded))
     with torch.inference_mode():
         for rows in buckets(encoded.lengths, READ_TOKENS):

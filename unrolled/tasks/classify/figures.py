@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Probabilities = NDArray[np.float64]
 BINS = 10
+AMONG = 3
 
 
 class Bin(NamedTuple):
@@ -41,7 +42,8 @@ def one_hot(targets: NDArray[Any], labels: int) -> NDArray[np.bool_]:
 
 
 def figures(probabilities: Probabilities, wanted: NDArray[np.bool_], several: bool) -> dict[str, float]:
-    """Accuracy (all labels of a text right), macro and, where there are several, micro F1, calibration error.
+    """Accuracy (all labels of a text right), macro F1, calibration error; where there are several, micro F1, and where
+    one of many, how often it is among the three likeliest.
 
     A label that neither stands nor is given counts for nothing in the mean.
     """
@@ -51,6 +53,9 @@ def figures(probabilities: Probabilities, wanted: NDArray[np.bool_], several: bo
     marked = given.sum(0) + wanted.sum(0)
     scores = 2 * hits[marked > 0] / marked[marked > 0]
     found = {"accuracy": float(right.mean()), "macro_f1": float(scores.mean()) if len(scores) else 0.0}
+    if not several and probabilities.shape[1] > AMONG:
+        likeliest = np.argsort(-probabilities, 1, kind="stable")[:, :AMONG]
+        found["top_3"] = float(np.take_along_axis(wanted, likeliest, 1).any(1).mean())
     if several:
         found["micro_f1"] = float(2 * hits.sum() / max(1, marked.sum()))
     found["calibration_error"] = calibration_error(calibration(probabilities, wanted, several))

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from unrolled.data.splitting import SPELLED
 from unrolled.report import Section
+from unrolled.report.map import word_map
+from unrolled.tasks.reading import vectors_of
 
 if TYPE_CHECKING:
     from unrolled.tasks.classify.run import ClassifyRun
@@ -13,12 +16,15 @@ if TYPE_CHECKING:
 NAMES = {
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
+    "top_3": "among the three likeliest",
     "micro_f1": "micro F1",
     "calibration_error": "calibration error",
 }
 EXPLAINED = 6
 # Of the worst errors, on the terminal.
 TOLD = 5
+# Words of a map, and of the fewest that make one; how likely a label is, of a word alone that has its colour.
+MAPPED, FEWEST_MAPPED, SURE = 400, 30, 0.7
 # Labels of a confusion matrix that is shown whole.
 SHOWN_LABELS = 30
 
@@ -61,7 +67,21 @@ def sections(run: ClassifyRun) -> list[Section]:
         wrong = [(each["text"], each["label"], each["given"] or "none", f"{each['probability']:.1%}") for each in worst]
         shown.append(Section.table("The worst errors", wrong, ("text", "label", "given", "probability")))
         shown.append(Section.coloured("What it went by there", [explained(run, each) for each in worst[:EXPLAINED]]))
+    words = [word for word in run.reader.lexicon.words if any(map(str.isalpha, word))][:MAPPED]
+    if run.config["data"]["unit"] in SPELLED and len(words) >= FEWEST_MAPPED:
+        shown.append(mapped(run, words))
     return shown
+
+
+def mapped(run: ClassifyRun, words: list[str]) -> Section:
+    """The most frequent words on a map, in the colour of the label that each has alone, where there are two."""
+    vectors = vectors_of(run.model.vectors, run.reader, words)
+    caption = "The most frequent words; those stand near each other whose vectors point the same way."
+    sides = [0] * len(words)
+    if run.labels.is_binary and len(run.config["recorded"]["columns"]) == 1:
+        sides = [1 if p > SURE else -1 if p < 1 - SURE else 0 for p in run.probabilities(words)[:, 1]]
+        caption += f" Blue are words that alone are likely {run.labels.names[1]}, orange {run.labels.names[0]}."
+    return Section.figure("A map of words", word_map(words, vectors, sides, "A map of words"), caption)
 
 
 def told(measured: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -14,7 +14,8 @@ from unrolled.cells import resolve
 from unrolled.data.examples import Examples, examples
 from unrolled.data.reader import Reader
 from unrolled.data.unlabelled import Unlabelled
-from unrolled.data.words import Encoded, Numbers, Texts
+from unrolled.data.vectors import Vectors
+from unrolled.data.words import Encoded, Numbers
 from unrolled.errors import UsageError
 from unrolled.language import Cell, parse
 from unrolled.models.many_to_one import ManyToOne
@@ -28,7 +29,7 @@ from unrolled.tasks.classify.explain import Influence, influences
 from unrolled.tasks.classify.figures import Probabilities, decided
 from unrolled.tasks.classify.labels import Labels
 from unrolled.tasks.classify.pages import card_figures, sections, told
-from unrolled.tasks.reading import in_batches, known_again, layers_of, word_vectors
+from unrolled.tasks.reading import in_batches, known_again, layers_of, near, vectors_of, word_vectors
 
 # What is not recurrent, and the cell whose equations it follows.
 COMPARED = {"bag-of-words": "bag-of-words", "mlp": "mlp", "window-mlp": "mlp"}
@@ -64,7 +65,8 @@ def build(options: ClassifyOptions, cell: Cell, reader: Reader, labels: Labels) 
     layer = layers_of(options, cell, vectors.output_size, options.model, options.words)
     # The mean of a bag is its last output.
     pooling = "last" if options.model == "bag-of-words" else options.pooling
-    return TextModel(vectors, ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout))
+    head = ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout)
+    return TextModel(vectors, head, wide=reader.wide, scores=labels.scores)
 
 
 def read_all(encoded: Encoded, rows: Numbers, model: TextModel) -> tuple[Numbers, Tensor]:
@@ -118,7 +120,7 @@ class ClassifyRun(Run):
         Raises   UsageError for what is no text, or has other columns
         """
         read = [self.reader.split(*self._columns(text)) for text in texts]
-        encoded = Encoded(Texts(read), self.reader.lexicon)
+        encoded = self.reader.encode(read)
         found = np.zeros((len(read), len(self.labels.names)))
         if len(read):
             with torch.inference_mode():
@@ -211,9 +213,28 @@ class ClassifyRun(Run):
         names = [wanted] if not self.labels.separator else wanted.split(self.labels.separator)
         return influences(self.model.eval(), self.reader, parts, self.labels, self.labels.numbers(names[0])[0])
 
+    def vectors(self) -> tuple[list[str], Vectors]:
+        """The words that the model knows, the most frequent first, and their vectors.
+
+        Shapes   the vectors are (words, size)
+        """
+        words = self.reader.lexicon.words
+        return words, vectors_of(self.model.vectors, self.reader, words)
+
+    def neighbours(self, word: str, top: int = 10) -> list[tuple[str, float]]:
+        """The words nearest to a word, with the cosines of the angles between their vectors.
+
+        Raises   UsageError for what is not one word, or where nothing is known of it
+        """
+        return near(self.model.vectors, self.reader, word, top)
+
     def told(self, measured: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """What an evaluation has measured, for people."""
         return told(measured)
+
+    def assessed(self) -> Sequence[tuple[str, str]]:
+        """What was measured of the held-out texts, method by method, for people."""
+        return card_figures(self.assessment)
 
     def sections(self) -> Sequence[Section]:
         """What the report shows of this task."""

@@ -12,7 +12,7 @@ import torch
 
 from unrolled.data.examples import Example, Examples, examples, split
 from unrolled.data.reader import closed, learn_reader, spelling_of
-from unrolled.data.words import Encoded, Lexicon, Numbers, Texts
+from unrolled.data.words import Lexicon, Numbers, Texts
 from unrolled.errors import short
 from unrolled.models.text import TextModel
 from unrolled.options import ClassifyDataOptions, ClassifyOptions, ClassifyTrainingOptions
@@ -67,7 +67,8 @@ class ClassifyTask(TextTask):
         counts = read.counts(train)
         spelling = spelling_of(model.spelling, data.unit, counts, model.buckets, "ngrams")
         self.reader.lexicon = Lexicon.of(counts, spelling, 1 if closed(data.unit) else data.min_count)
-        super().__init__(Encoded(read, self.reader.lexicon), train, held_out, training)
+        self.reader.wide = model.wide if model.model == "recurrent" else 0
+        super().__init__(self.reader.encode(read), train, held_out, training)
         self.targets = self.labels.targets(wanted)
         self.weights = torch.ones(len(wanted))
         self.weights[train] = self.labels.weights(self.targets[train], training.class_weights)

@@ -224,6 +224,10 @@ class LanguageModelRun(Run):
             written = [("", str(error))]
         return [Section.table("Held-out text", self.figures()), Section.samples("What it writes", written)]
 
+    def assessed(self) -> Sequence[tuple[str, str]]:
+        """What the lowest held-out loss means, for people."""
+        return self.figures()
+
     def figures(self) -> list[tuple[str, str]]:
         """What the lowest held-out loss of the training means."""
         loss, found = self.held_out_loss, self.config.get("recorded", {})

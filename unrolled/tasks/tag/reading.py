@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -73,16 +74,15 @@ def read(model: Tagger, words: Words, scores: Scores) -> list[Read]:
 def read_in_pieces(model: Tagger, reader: Reader, texts: Iterable[Sequence[str]]) -> list[Read]:
     """What a model gives of sentences. One that is too long is read piece by piece, its class by the first of them."""
     pieces: list[Sequence[str]] = []
-    begins: list[int] = []
+    bounds = [0]
     for tokens in texts:
-        begins.append(len(pieces))
         pieces += [tokens[first : first + reader.longest] for first in range(0, len(tokens) or 1, reader.longest)]
+        bounds.append(len(pieces))
     found: dict[int, Read] = {}
     with torch.inference_mode():
         for rows, words, scores in in_batches(model.eval(), reader.encode(pieces), np.arange(len(pieces))):
             found |= zip(rows.tolist(), read(model, words, scores), strict=True)
-    ends = [*begins[1:], len(pieces)]
-    return [_joined([found[row] for row in range(*each)]) for each in zip(begins, ends, strict=True)]
+    return [_joined([found[row] for row in range(*each)]) for each in pairwise(bounds)]
 
 
 def _joined(pieces: Sequence[Read]) -> Read:

@@ -93,6 +93,8 @@ class TagRun(Run):
         """
         if isinstance(sentences, str):
             return self._tagged([self.split(sentences)], fallback)[0]
+        if not isinstance(sentences, list | tuple):
+            raise UsageError(f"a sentence is a text or a list of tokens, not {short(sentences)}")
         given = list(sentences)
         if given and all(isinstance(token, str) for token in given):
             return self._tagged([[str(token) for token in given]], fallback)[0]

@@ -1,0 +1,257 @@
+"""classify: labelled texts in, a label out."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import unrolled
+from unrolled.errors import UsageError
+from unrolled.tasks import ClassifyRun
+from unrolled.tasks.base import Learner
+from unrolled.training.loop import Event, Step
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 8, "embedding_size": 8, "epochs": 6, "learning_rate": 0.02, "dropout": 0.1, "word_dropout": 0.0,
+    "evaluations": 3, "quiet": True, "wide": 64, "buckets": 64, "piece_dropout": 0.0,
+}  # fmt: skip
+GOOD, BAD = ["good", "great", "fine", "lovely"], ["bad", "poor", "awful", "dull"]
+
+
+def reviews(count: int = 200, seed: int = 0) -> dict[str, list[str]]:
+    """Texts whose label is that of one word among others."""
+    draw = random.Random(seed)
+    texts, labels = [], []
+    for _ in range(count):
+        label = draw.choice(["good", "bad"])
+        words = [f"w{draw.randrange(30)}" for _ in range(draw.randrange(2, 7))]
+        words.insert(draw.randrange(len(words)), draw.choice(GOOD if label == "good" else BAD))
+        texts.append(" ".join(words))
+        labels.append(label)
+    return {"text": texts, "label": labels}
+
+
+def trained(data: Any = None, **options: Any) -> ClassifyRun:
+    run = unrolled.train("classify", reviews() if data is None else data, **{**SMALL, **options})
+    assert isinstance(run, ClassifyRun)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run() -> ClassifyRun:
+    return trained()
+
+
+def write(path: Path, data: dict[str, list[str]]) -> Path:
+    rows = zip(data["text"], data["label"], strict=True)
+    path.write_text("text\tlabel\n" + "".join(f"{text}\t{label}\n" for text, label in rows))
+    return path
+
+
+def test_a_text_gets_its_label_with_how_likely_each_is(run: ClassifyRun) -> None:
+    found = run.predict("w1 w2 lovely w3")
+    assert found.label == "good"
+    assert found.probability == found.probabilities["good"] > 0.5
+    assert sum(found.probabilities.values()) == pytest.approx(1)
+    assert [each.label for each in run.predict(["an awful w3", "w3 great w3"])] == ["bad", "good"]
+
+
+def test_predictions_do_not_depend_on_the_texts_beside_them(run: ClassifyRun) -> None:
+    texts = reviews(40, seed=3)["text"]
+    together = run.probabilities(texts)
+    alone = np.concatenate([run.probabilities([text]) for text in texts])
+    assert np.abs(together - alone).max() < 1e-6
+
+
+def test_no_texts_and_texts_without_a_word_are_read(run: ClassifyRun) -> None:
+    assert run.predict([]) == []
+    assert run.predict("").label in ("good", "bad")
+
+
+def test_unknown_words_are_read_by_their_spelling(run: ClassifyRun) -> None:
+    assert run.predict("loveliest").probabilities["good"] > run.predict("awfuller").probabilities["good"]
+
+
+def test_a_run_says_the_same_after_it_was_written_and_loaded(run: ClassifyRun, tmp_path: Path) -> None:
+    run.save(tmp_path / "run")
+    again = unrolled.load(tmp_path / "run")
+    texts = reviews(20, seed=5)["text"]
+    assert np.array_equal(again.probabilities(texts), run.probabilities(texts))
+    assert again.assessment == run.assessment
+    assert "The worst errors" in (tmp_path / "run" / "report.html").read_text() or not run.assessment["worst"]
+    assert "accuracy, recurrent" in (tmp_path / "run" / "README.md").read_text()
+
+
+def test_the_assessment_has_the_model_and_simple_methods_on_the_same_texts(run: ClassifyRun) -> None:
+    found = run.assessment
+    assert found is not None
+    methods = found["methods"]
+    assert list(methods) == [
+        "recurrent", "always the most frequent", "TF-IDF of words", "TF-IDF of characters, 1 to 4"
+    ]  # fmt: skip
+    assert methods["recurrent"]["accuracy"] > methods["always the most frequent"]["accuracy"] + 0.2
+    assert sum(map(sum, found["confusion"])) == found["texts"] == 20
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"model": "bag-of-words"}, {"model": "mlp"}, {"model": "window-mlp", "words": 2}, {"cell": "gru"},
+        {"pooling": "last"}, {"pooling": "mean"}, {"pooling": "attention"}, {"bidirectional": False},
+        {"layers": 2, "structure": "residual"}, {"layers": 3, "structure": "tied"}, {"spelling": "characters"},
+        {"spelling": "none", "epochs": 12}, {"unit": "characters", "epochs": 12, "hidden_size": 16},
+        {"unit": "bpe", "symbols": 280}, {"class_weights": "balanced"}, {"label_smoothing": 0.1},
+        {"cell": "grid-block", "bidirectional": False, "layers": 2}, {"zoneout": 0.1}, {"chrono": 5},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_each_option_trains_a_model_that_learns_and_loads(options: dict[str, Any], tmp_path: Path) -> None:
+    run = trained(**options, baselines=False)
+    assert run.assessment is not None
+    assert run.assessment["methods"][str(options.get("model", "recurrent"))]["accuracy"] > 0.6
+    run.save(tmp_path / "run")
+    texts = reviews(10, seed=5)["text"]
+    assert np.array_equal(unrolled.load(tmp_path / "run").probabilities(texts), run.probabilities(texts))
+
+
+def test_more_than_two_labels() -> None:
+    draw = random.Random(1)
+    labels = [str(draw.randrange(12)) for _ in range(300)]
+    run = trained({"text": [f"w{draw.randrange(9)} key{label}" for label in labels], "label": labels}, epochs=10)
+    assert run.labels.names == [str(number) for number in range(12)]
+    found = run.predict("w3 key11")
+    assert (found.label, len(found.probabilities)) == ("11", 12)
+
+
+def test_texts_with_several_labels_or_none() -> None:
+    draw = random.Random(2)
+    marks = [[name for name in ("red", "blue", "round") if draw.random() < 0.4] for _ in range(300)]
+    texts = [" ".join(draw.sample([*mark, "w1", "w2"], len(mark) + 2)) for mark in marks]
+    run = trained({"text": texts, "label": ["|".join(mark) for mark in marks]}, separator="|", label="label", epochs=10)
+    assert set(run.predict("w1 red round").label.split("|")) == {"red", "round"}
+    assert run.predict("w1 w2").label == ""
+    assert run.assessment is not None
+    assert run.assessment["methods"]["recurrent"]["micro_f1"] > 0.9
+    assert "Label by label" in str(run.report)
+
+
+def test_texts_of_several_columns(tmp_path: Path) -> None:
+    data = reviews()
+    rows = [{"title": "w1", "body": text, "label": label} for text, label in zip(*data.values(), strict=True)]
+    run = trained(rows, text="title,body", label="label")
+    assert run.predict([("w2", "a lovely w1")])[0].label == "good"
+    with pytest.raises(UsageError, match="2 columns"):
+        run.predict("one text")
+
+
+def test_the_odds_fall_without_the_word_that_decides(run: ClassifyRun) -> None:
+    found = run.explain("w1 w2 awful w3")
+    assert max(found, key=lambda each: each.nats).part == "awful"
+    assert [each.nats for each in run.explain("w1 w2 awful w3", "good")] == pytest.approx(
+        [-each.nats for each in found], abs=1e-5
+    )
+
+
+def test_held_out_texts_of_a_file_of_their_own_and_texts_that_were_seen(tmp_path: Path) -> None:
+    data, other = reviews(), reviews(40, seed=9)
+    other["text"][:10], other["label"][:10] = data["text"][:10], data["label"][:10]
+    run = trained(write(tmp_path / "a.tsv", data), held_out_data=str(write(tmp_path / "b.tsv", other)))
+    assert run.assessment is not None
+    assert run.assessment["texts"] == 40
+    assert run.assessment["known_again"] == 10
+    measured = run.evaluate(tmp_path / "b.tsv")
+    assert measured["methods"]["recurrent"] == pytest.approx(run.assessment["methods"]["recurrent"])
+    assert measured["known_again"] == 10
+    assert "recurrent" in measured["without_known"]
+
+
+def test_labels_and_texts_that_a_model_cannot_use_are_said_with_their_line(run: ClassifyRun, tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("text\tlabel\nfine\tgood\nso so\tmiddling\n\tbad\n")
+    with pytest.raises(UsageError, match=r"line 3 has the label 'middling', which no text had in training"):
+        run.evaluate(path)
+    measured = run.evaluate(path, skip_bad=True)
+    assert (measured["texts"], measured["skipped"]) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "mlp", "cell": "gru"}, "has no cell of its own"),
+        ({"spelling": "ngrams", "unit": "characters"}, "have no spelling"),
+        ({"symbols": 300}, "leave out symbols"),
+        ({"label": "nothing"}, "no column 'nothing'"),
+        ({"structure": "residual"}, "2 layers or more"),
+        ({"cell": "grid-block"}, "reads forward"),
+        ({"class_weights": "balanced", "separator": "|"}, "one label each"),
+        ({"vectors": "nowhere.vec"}, "nowhere.vec"),
+        ({"held_out_data": "nowhere.tsv"}, "there is no file nowhere.tsv"),
+        ({"hiden_size": 3}, "hidden_size"),
+        ({"pooling": "lust"}, "last"),
+    ],
+    ids=str,
+)
+def test_what_makes_no_sense_is_refused_in_a_line(options: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message) as raised:
+        unrolled.train("classify", reviews(30), out=tmp_path / "run", **{**SMALL, **options})
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_label_is_nothing_to_tell_apart() -> None:
+    with pytest.raises(UsageError, match="all texts have the label 'good'"):
+        trained({"text": ["a", "b", "c"], "label": ["good"] * 3})
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_bytes("text\tlabel\n정말 재미있다\t1\n별로였다\t0\n".encode("cp949") * 5)
+    with pytest.raises(UsageError, match=r"a\.tsv"):
+        trained(path)
+
+
+def test_vectors_of_a_file_are_begun_with(tmp_path: Path) -> None:
+    path = tmp_path / "a.vec"
+    path.write_text("2 8\ngood 1 1 1 1 1 1 1 1\nw1 2 2 2 2 2 2 2 2\n")
+    run = trained(vectors=str(path), epochs=1, learning_rate=1e-9, baselines=False)
+    number = run.reader.lexicon.number("w1")
+    assert torch.allclose(run.model.vectors.own.weight[number], torch.tensor(2.0), atol=1e-3)
+
+
+class InterruptAfter:
+    """Shows nothing, and sends Ctrl-C after a step."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+    def __call__(self, events: Iterator[Event], task: Learner) -> Iterator[Event]:
+        for event in events:
+            if isinstance(event, Step) and event.number == self.number:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield event
+
+
+@pytest.mark.parametrize("point", [3, 130])
+def test_resumed_equals_uninterrupted_bit_for_bit(point: int, tmp_path: Path) -> None:
+    file = write(tmp_path / "a.tsv", reviews())
+    options = {**SMALL, "quiet": False, "epochs": 4}
+    whole = unrolled.train("classify", file, **options, show=lambda events, task: events)
+    begun = unrolled.train("classify", file, out=tmp_path / "run", **options, show=InterruptAfter(point))
+    assert (begun.reason, begun.assessment) == ("interrupted", None)
+    resumed = unrolled.train(resume=tmp_path / "run", quiet=True)
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], weight), name
+    assert resumed.assessment == whole.assessment
+
+
+def test_two_trainings_with_one_seed_are_the_same() -> None:
+    one, two = (trained(epochs=2, baselines=False).model.state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
