@@ -234,7 +234,13 @@ class ClassifyOptions(WordsOptions):
 class TagOptions(WordsOptions):
     """The model of `tag`."""
 
+    hidden_size: int = _option(200, "Units of each layer, in each direction.", {"above": 0})
     layers: int = _option(2, "Layers one upon the other.", {"above": 0})
+    dropout: float = _option(0.5, "Share of vectors and outputs that is dropped in training.", {"from": 0, "below": 1})
+    word_dropout: float = _option(
+        0.25, "Share of the words that are unknown in training, so that the others have to serve.",
+        {"from": 0, "below": 1},
+    )  # fmt: skip
     crf: bool = _option(False, "Score labels with the ones before them: a conditional random field.")
 
 
@@ -312,10 +318,12 @@ class TagTrainingOptions(BatchOptions):
 
     epochs: int = _option(15, "Readings of the data, at most, unless --minutes says otherwise.", {"above": 0})
     learning_rate: float = _option(0.003, "The highest learning rate.", {"above": 0})
+    patience: int = _option(10, "Evaluations without a better figure that end the training; 0 for never.", {"from": 0})
     batch_tokens: int = _option(1000, "Steps in a batch, padding included.", {"above": 0})
     label_smoothing: float = _option(
-        0.1, "Share of the probability that is wanted of all labels alike; not with --crf.", {"from": 0, "below": 1}
-    )
+        0.1, "Share of the probability that is wanted of all labels alike; with --crf, of intents alone.",
+        {"from": 0, "below": 1},
+    )  # fmt: skip
 
 
 # Task -> the tables of its configuration.

@@ -111,7 +111,7 @@ def test_a_row_that_cannot_be_used_is_an_error_or_is_counted(tmp_path: Path) -> 
         ("a,label\n1,2\n", {"text": "txt"}, r"a\.csv has no column 'txt'\. There is: a, label"),
         ("text,lable\nx,2\n", {"label": "label"}, r"a\.csv has no column 'label'\. Did you mean lable"),
         ("label,a,b\n1,some,same\n", {}, r"which column is the text\? .*: name it with --text"),
-        ("text,label\n", {}, r"a\.csv is empty"),
+        ("text,label\n", {}, r"a\.csv has no row that can be used"),
         ("text,label\n ,1\n", {"skip_bad": True}, r"a\.csv has no rows to use"),
     ],
 )

@@ -150,7 +150,7 @@ def test_a_line_of_conll_that_does_not_fit_is_a_fault_of_its_sentence(tmp_path: 
         ({"tokens": [["x"]], "pos_tags": [["N"]], "ner_tags": [["O"]]}, {}, "which column is the label.* --label"),
         ({"tokens": [["x"]], "tags": [["O"]]}, {"label": "tag"}, r"has no column 'tag'\. Did you mean tags"),
         ({"tokens": [["x"]], "tags": [["O"]]}, {"intent": "intnt"}, "has no column 'intnt'"),
-        ({"tokens": [], "tags": []}, {}, "the data is empty"),
+        ({"tokens": [], "tags": []}, {}, "the data has no row that can be used"),
         ({"tokens": [[]], "tags": [[]]}, {"skip_bad": True}, "the data has no rows to use"),
         ("nowhere.conll", {}, r"there is no file nowhere\.conll"),
     ],

@@ -19,6 +19,7 @@ from unrolled.errors import UsageError
 from unrolled.tasks import TagRun
 from unrolled.tasks.base import Learner
 from unrolled.tasks.tag import Tagged
+from unrolled.tasks.tag.pages import coloured
 from unrolled.training.loop import Event, Step
 
 CRF: dict[str, Any] = {"crf": True, "scheme": "BIOES", "intent": "intent", "spelling": "characters"}
@@ -90,6 +91,8 @@ def test_a_sentence_is_a_text_a_list_of_tokens_or_one_of_many(run: TagRun) -> No
     assert several[1].labels == ("B-PER",)
     assert several[2][:3] == ((), (), ())
     assert run.predict([]) == []
+    assert run.predict("")[:3] == ((), (), ())
+    assert [labels for labels, _ in run.n_best("")] == [()]
     for wrong in (3, [["a"], "b"], [["a", 1]], {"a": 1}):
         with pytest.raises(UsageError, match="a sentence is a text or a list of tokens, not "):
             run.predict(wrong)  # type: ignore[arg-type]
@@ -137,6 +140,15 @@ def test_sentences_that_were_seen_are_told_apart_and_unknown_words_too(run: TagR
     assert "unknown_accuracy" in found["methods"]["lstm"]
     alone = run.evaluate(new)["methods"]["lstm"]
     assert found["without_known"]["lstm"] == alone
+
+
+def test_sentences_of_a_file_are_read_without_their_labels(run: TagRun, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"tokens": row["tokens"], "n": 1}) + "\n" for row in travels(3)))
+    found = run.sentences(path)
+    assert list(found) == [{"tokens": row["tokens"], "n": 1} for row in travels(3)]
+    assert len(run.predict([each["tokens"] for each in found])) == 3
+    assert list(run.rows({"words": [["a"]]}, column="words")) == [{"words": ["a"]}]
 
 
 def test_what_an_evaluation_cannot_use_is_said(run: TagRun, tmp_path: Path) -> None:
@@ -201,6 +213,18 @@ def test_report_and_card_show_what_was_measured(run: TagRun, plain: TagRun) -> N
     assert "held-out sentences | none" in empty.card()
 
 
+def test_what_is_wrong_with_a_sentence_stands_above_it() -> None:
+    each = {
+        "tokens": ["in", "New", "York", "now"], "labels": ["O", "B-LOC", "I-LOC", "O"],
+        "given": ["O", "B-LOC", "O", "O"], "probabilities": [0.9, 0.8, 0.7, 0.6],
+    }  # fmt: skip
+    caption, parts = coloured(each)
+    assert caption == "missed: New York, LOC; given: New, LOC"
+    assert parts == [("in ", 0.0), ("New ", 0.0), ("York ", -0.7), ("now ", 0.0)]
+    caption, _ = coloured({**each, "labels": list("NNNN"), "given": list("NVNV")})
+    assert caption == "New: N, given V; now: N, given V"
+
+
 @pytest.mark.parametrize(
     ("vocabulary", "message"),
     [({}, "it must have a reader, tags and intents"), ({"tags": {}}, "tags have names")],
@@ -237,10 +261,29 @@ def test_resumed_equals_uninterrupted_bit_for_bit(options: dict[str, Any], tmp_p
     more.pop("quiet")
     begun = unrolled.train("tag", path, out=out, show=InterruptAfter(23), **more)
     assert begun.reason == "interrupted"
+    # As one that is killed while its end is written leaves it.
+    with (out / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"event": "assessment", "sentences": 0}) + "\n")
     torch.rand(3)
     resumed = unrolled.train(resume=out, quiet=True)
     assert resumed.reason == "complete"
     for name, weight in whole.model.state_dict().items():
         assert torch.equal(resumed.model.state_dict()[name], weight), name
     assert resumed.assessment == whole.assessment
+    assert [row["event"] for row in resumed.metrics].count("assessment") == 1
     assert unrolled.load(out).predict(["Kim", "fly"]) == whole.predict(["Kim", "fly"])
+
+
+@pytest.mark.slow
+def test_parts_of_speech_of_real_sentences_are_learned(data: Path) -> None:
+    folder = data / "ud_english_ewt"
+    made = unrolled.train(
+        "tag", folder / "en_ewt-ud-dev.conllu", hidden_size=64, layers=1, epochs=5, patience=0, quiet=True
+    )
+    assert made.assessment is not None
+    model, usual = made.assessment["methods"].values()
+    assert model["accuracy"] > usual["accuracy"] + 0.02
+    found = made.evaluate(folder / "en_ewt-ud-test.conllu")
+    assert found["methods"]["lstm"]["accuracy"] > 0.85
+    assert found["methods"]["lstm"]["unknown_accuracy"] > 0.5
+    assert made.predict("The cat was here.").labels[:3] == ("DET", "NOUN", "AUX")

@@ -53,6 +53,14 @@ def test_targets_stand_where_their_words_do() -> None:
             assert targets[:length, column].tolist() == made.wanted[row].tolist()
 
 
+def test_what_was_read_is_counted_in_tokens() -> None:
+    made = task(neighbours(30))
+    lengths = [int(window.words.lengths.sum()) for window in made.windows(0, 0)]
+    assert made.units(3) == sum(lengths[:3])
+    assert made.units(made.steps_per_epoch) == sum(lengths)
+    assert made.units(made.steps_per_epoch + 1) == sum(lengths) + int(next(made.windows(1, 0)).words.lengths.sum())
+
+
 def test_the_loss_is_the_mean_over_tokens_and_that_of_intents_comes_besides() -> None:
     made = task(travels(30), intent="intent", label_smoothing=0.1)
     made.model.eval()

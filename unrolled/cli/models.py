@@ -18,6 +18,7 @@ from unrolled.options import TABLES
 def _with_options(function: Callable[..., None]) -> Callable[..., None]:
     """The command with a flag for each option of any task, of the option's own name."""
     own = inspect.signature(function, eval_str=True).parameters.values()
+    shown = _defaults()
     parameters = {parameter.name: parameter for parameter in own if parameter.kind is not parameter.VAR_KEYWORD}
     for kind in dict.fromkeys(kind for tables in TABLES.values() for kind in tables.values()):
         types = get_type_hints(kind)
@@ -26,7 +27,7 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
             flag = f"--{described.name.replace('_', '-')}"
             if annotation is bool:
                 flag += f"/--no-{flag.removeprefix('--')}"
-            option = typer.Option(flag, help=described.metadata["about"])
+            option = typer.Option(flag, help=described.metadata["about"], show_default=shown[described.name])
             parameters.setdefault(
                 described.name,
                 inspect.Parameter(
@@ -40,6 +41,19 @@ def _with_options(function: Callable[..., None]) -> Callable[..., None]:
     wrapped.__signature__ = inspect.Signature(list(parameters.values()))
     wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters.values()}
     return function
+
+
+def _defaults() -> dict[str, str | bool]:
+    """What is shown as the default of each option: where tasks differ, that of each."""
+    found: dict[str, dict[str, str]] = {}
+    for task, tables in TABLES.items():
+        for kind in tables.values():
+            for described in fields(kind):
+                found.setdefault(described.name, {})[task] = str(described.default)
+    return {
+        name: True if len(set(values.values())) == 1 else "; ".join(f"{task} {value}" for task, value in values.items())
+        for name, values in found.items()
+    }
 
 
 @_with_options

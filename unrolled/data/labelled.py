@@ -115,9 +115,11 @@ class Labelled(ABC, Generic[T]):
         Raises   UsageError where there is no row, or a column that is wanted is not there
         """
         first = self._sources[0]
-        seen = [row.values for row in islice((row for row in first.rows() if isinstance(row, Row)), LOOKED_AT)]
+        found = list(islice(first.rows(), LOOKED_AT))
+        seen = [row.values for row in found if isinstance(row, Row)]
         if not seen:
-            raise UsageError(f"{first.name} is empty")
+            faults = [f"line {row.line} {row.reason}" for row in found if isinstance(row, Fault)]
+            raise UsageError(f"{first.name} has no row that can be used" + (f": {faults[0]}" if faults else ""))
         names = list(dict.fromkeys(name for row in seen for name in row))
         for name in wanted:
             if name not in names:

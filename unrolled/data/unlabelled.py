@@ -15,7 +15,7 @@ from unrolled.errors import UsageError, short
 class Unlabelled:
     """The rows of files, or of a table in memory, that have texts in some columns.
 
-    columns    of the texts
+    columns    of the texts, or of lists of their tokens
     skip_bad   leave rows out that cannot be used, and count them
 
     Raises   UsageError, in one line, for a row that cannot be used, unless `skip_bad`; while it is read
@@ -46,10 +46,12 @@ class Unlabelled:
         for name in self.columns:
             if name not in values:
                 return no_column(name, list(values))
-            if values[name] is not None and not isinstance(values[name], str):
+            value = values[name]
+            of_texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+            if value is not None and not isinstance(value, str) and not of_texts:
                 return f"has no text under {name!r}, but {short(values[name])}"
         return ""
 
 
-def _text(value: str | None) -> str:
-    return normalize("NFC", value or "")
+def _text(value: str | list[str] | None) -> str | list[str]:
+    return [normalize("NFC", each) for each in value] if isinstance(value, list) else normalize("NFC", value or "")

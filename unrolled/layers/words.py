@@ -125,6 +125,8 @@ class WordVectors(nn.Module):
         """What each distinct word's characters give."""
         ends = torch.cat([words.begins[1:], words.begins.new_tensor([len(words.pieces)])])
         lengths = ends - words.begins
+        if not len(lengths):
+            return self.characters.weight.new_zeros(0, self.speller.output_size)
         letters = pad_sequence(list(words.pieces.split(lengths.tolist())))
         y, _ = self.speller(self.characters(letters), lengths=lengths)
         return torch.as_tensor(self.ends(y, lengths))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from unrolled.data.entities import Entity, entities, scheme_of
 from unrolled.report import Section
 
 NAMES = {
@@ -13,11 +14,12 @@ NAMES = {
     "entity_recall": "recall",
     "accuracy": "accuracy",
     "macro_f1": "macro F1",
-    "unknown_accuracy": "of unknown words",
+    "unknown_accuracy": "accuracy on unknown words",
     "intent_accuracy": "accuracy of intents",
 }
 SCORES = ("count", "precision", "recall", "F1")
-COLOURED = 12
+# Sentences that are shown, and what is wrong with one.
+COLOURED, ERRORS = 12, 6
 
 
 def sections(found: Mapping[str, Any] | None) -> list[Section]:
@@ -60,13 +62,20 @@ def _scores(found: Mapping[str, Sequence[float]]) -> list[tuple[str, ...]]:
 
 def coloured(each: Mapping[str, Any]) -> tuple[str, list[tuple[str, float]]]:
     """A sentence whose wrong tokens are coloured by how sure the model was; what is wrong stands above it."""
-    parts, wrong = [], []
-    rows = zip(each["tokens"], each["labels"], each["given"], each["probabilities"], strict=True)
-    for token, label, given, probability in rows:
-        parts.append((f"{token} ", 0.0 if label == given else -probability))
-        if label != given:
-            wrong.append(f"{token}: {label}, given {given}")
-    return "; ".join(wrong), parts
+    rows = list(zip(each["tokens"], each["labels"], each["given"], each["probabilities"], strict=True))
+    parts = [(f"{token} ", 0.0 if label == given else -p) for token, label, given, p in rows]
+    scheme = scheme_of([*each["labels"], *each["given"]])
+    wrong = [f"{token}: {label}, given {given}" for token, label, given, _ in rows if label != given]
+    if scheme:
+        stand, found = (set(entities(each[name], scheme)) for name in ("labels", "given"))
+        wrong = [_told(entity, each["tokens"], "missed") for entity in sorted(stand - found)]
+        wrong += [_told(entity, each["tokens"], "given") for entity in sorted(found - stand)]
+    more = [f"and {len(wrong) - ERRORS} more"] if len(wrong) > ERRORS else []
+    return "; ".join([*wrong[:ERRORS], *more]), parts
+
+
+def _told(entity: Entity, tokens: Sequence[str], what: str) -> str:
+    return f"{what}: {' '.join(tokens[entity.start : entity.stop])}, {entity.kind}"
 
 
 def card_figures(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:

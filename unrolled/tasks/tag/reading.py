@@ -23,6 +23,9 @@ from unrolled.tasks.classify.labels import Labels
 from unrolled.tasks.reading import READ_TOKENS, layers_of, word_vectors
 from unrolled.tasks.tag.tags import Tags
 
+# Of a chain, at each step: pairs of labels that are held at once, and steps that are read for all that.
+PAIRS, FEWEST_TOKENS = 2**23, 500
+
 
 class Read(NamedTuple):
     """What a model gives of a sentence: numbers of labels, how likely each is held, scores of the whole."""
@@ -57,7 +60,10 @@ def checker(tags: Tags, intents: Labels | None) -> Callable[[Sentence], object]:
 
 def in_batches(model: Tagger, encoded: Encoded, rows: Numbers) -> Iterator[tuple[Numbers, Words, Scores]]:
     """The scores of texts, batch by batch, with the rows that they are."""
-    for places in buckets(encoded.lengths[rows], READ_TOKENS):
+    most = READ_TOKENS
+    if model.crf is not None:
+        most = max(FEWEST_TOKENS, min(READ_TOKENS, PAIRS // model.crf.labels**2))
+    for places in buckets(encoded.lengths[rows], most):
         words = encoded.batch(rows[places])
         yield rows[places], words, model(words)
 

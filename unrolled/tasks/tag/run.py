@@ -14,6 +14,7 @@ from torch import Tensor
 from unrolled.data.reader import Reader
 from unrolled.data.sentences import Sentence, Sentences, sentences
 from unrolled.data.splitting import splitter
+from unrolled.data.unlabelled import Unlabelled
 from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
 from unrolled.models.tagger import Tagger
@@ -151,13 +152,22 @@ class TagRun(Run):
 
         Raises   UsageError for data that cannot be read
         """
-        read = self._sentences(data, encoding, column, label, skip_bad)
+        read = self._labelled(data, encoding, column, label, skip_bad)
         held = list(read)
         again = known_again([sentence.tokens[: self.reader.longest] for sentence in held], self.model.seen)
         found = assess([self.method(held)], self.tags, held, again, self.reader.lexicon.__contains__)
         return {**found, "skipped": read.skipped, "notices": read.notices}
 
-    def _sentences(
+    def rows(self, data: Any, *, column: str = "", encoding: str = "", skip_bad: bool = False) -> Unlabelled:
+        """The rows of files, or of a table in memory, as they are; the column has a text, or a list of tokens.
+
+        column   that of the tokens; as in training if not given
+        """
+        column = column or self.config["recorded"]["column"]
+        encoding = encoding or self.config["data"]["encoding"]
+        return Unlabelled(data, [column], encoding=encoding, skip_bad=skip_bad)
+
+    def _labelled(
         self, data: Any, encoding: str, column: str | None, label: str | None, skip_bad: bool
     ) -> Sentences:  # fmt: skip
         recorded = self.config["recorded"]

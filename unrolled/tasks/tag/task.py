@@ -54,7 +54,7 @@ class TagTask(TextTask):
     """
 
     name = "tag"
-    unit = "sentences"
+    unit = "tokens"
     model: Tagger
 
     def __init__(self, given: Sentences, data: TagDataOptions, model: TagOptions, training: TagTrainingOptions):
@@ -195,6 +195,13 @@ class TagTask(TextTask):
     def _known_again(self) -> NDArray[np.bool_]:
         """Which of the held-out sentences are trained on, too."""
         return known_again([self.encoded.texts.parts(int(row)) for row in self.held_out], self.model.seen)
+
+    def units(self, steps: int) -> int:
+        """Tokens in the first so many batches, over all epochs."""
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        lengths = self.encoded.lengths
+        read = sum(int(lengths[rows].sum()) for rows in self._batches(epochs)[:rest])
+        return epochs * int(lengths[self.train].sum()) + read
 
     def shown(self) -> list[str]:
         """The first sentences as the network reads them, with their labels."""
