@@ -214,9 +214,12 @@ class ClassifyOptions(WordsOptions):
     """The model of `classify`."""
 
     dropout: float = _option(0.5, "Share of vectors and outputs that is dropped in training.", {"from": 0, "below": 1})
+    members: int = _option(
+        1, "Networks that learn side by side, from other initial values, and answer together.", {"above": 0}
+    )
     wide: int = _option(
-        2**20, "Weights for the n-grams of a text's characters, which add their scores to those of a recurrent "
-        "network; 0 for none.", {"from": 0},
+        2**20, "Weights of a linear model of the n-grams of a text's characters, which answers together with a "
+        "recurrent network; 0 for none.", {"from": 0},
     )  # fmt: skip
     model: str = _option(
         "recurrent", "What reads the words: a recurrent network; or, to compare with, a bag of words, a hidden layer "

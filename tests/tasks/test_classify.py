@@ -110,6 +110,7 @@ def test_the_assessment_has_the_model_and_simple_methods_on_the_same_texts(run: 
         {"spelling": "none", "epochs": 12}, {"unit": "characters", "epochs": 12, "hidden_size": 16},
         {"unit": "bpe", "symbols": 280}, {"class_weights": "balanced"}, {"label_smoothing": 0.1},
         {"cell": "grid-block", "bidirectional": False, "layers": 2}, {"zoneout": 0.1}, {"chrono": 5},
+        {"members": 2}, {"wide": 0},
     ],
     ids=str,
 )  # fmt: skip

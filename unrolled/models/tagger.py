@@ -47,7 +47,8 @@ class Tagger(WordModel):
         intents: int = 0,
         dropout: float = 0.0,
     ):
-        super().__init__(vectors)
+        super().__init__()
+        self.vectors = vectors
         self.layer = layer
         self.dropout = nn.Dropout(dropout)
         self.labels = nn.Linear(layer.output_size, labels)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from torch.nn import functional
 from unrolled.layers.words import Words, WordVectors
 
 # Of the scores of groups: by how much faster they are learned than the network, and the share left out in training.
-SCALE, DROPPED = 5.0, 0.3
+SCALE, DROPPED = 5.0, 0.2
 
 
 class WordModel(nn.Module):
@@ -22,9 +23,8 @@ class WordModel(nn.Module):
 
     seen: Tensor
 
-    def __init__(self, vectors: WordVectors):
+    def __init__(self) -> None:
         super().__init__()
-        self.vectors = vectors
         self.register_buffer("seen", torch.zeros(0, dtype=torch.int64))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
@@ -34,26 +34,56 @@ class WordModel(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
 
-class TextModel(WordModel):
-    """A network above word vectors, and beside it, if wanted, a linear model of what its texts are made of.
+class Member(nn.Module):
+    """A network above word vectors of its own.
 
     head   takes vectors (time, batch, size) and lengths, as `ManyToOne` does
-    wide   numbers of the groups of a text, each with a score of its own beside those of the network; 0 for none
-
-    Source   "wide and deep": Cheng et al. 2016, arXiv 1606.07792
     """
 
-    def __init__(self, vectors: WordVectors, head: nn.Module, *, wide: int = 0, scores: int = 0):
-        super().__init__(vectors)
-        self.head = head
+    def __init__(self, vectors: WordVectors, head: nn.Module):
+        super().__init__()
+        self.vectors, self.head = vectors, head
+
+    def forward(self, words: Words) -> Tensor:
+        """The scores of a batch."""
+        return torch.as_tensor(self.head(self.vectors(words), lengths=words.lengths))
+
+
+class TextModel(WordModel):
+    """Networks that read the same texts, and beside them, if wanted, a linear model of what the texts are made of. Each
+    learns alone; together they answer with the mean of their scores.
+
+    members   one or more; the first one's vectors are those of the model
+    wide      numbers of the groups of a text, each with scores of its own; 0 for no linear model
+    scores    of a text
+
+    Source   linear beside deep: Cheng et al. 2016, arXiv 1606.07792; networks that learn alone and answer together:
+             Hansen & Salamon 1990
+    """
+
+    def __init__(self, members: Sequence[Member], *, wide: int = 0, scores: int = 0):
+        super().__init__()
+        self.members = nn.ModuleList(members)
         self.wide = nn.EmbeddingBag(wide, scores, mode="sum") if wide else None
         if self.wide is not None:
             nn.init.zeros_(self.wide.weight)
 
+    @property
+    def vectors(self) -> WordVectors:
+        """Those of the first member."""
+        return cast(Member, self.members[0]).vectors
+
     def forward(self, words: Words) -> Tensor:
-        """What the head gives of a batch."""
-        found: Tensor = self.head(self.vectors(words), lengths=words.lengths)
-        return found if self.wide is None else found + self._bag(self.wide, words)
+        """The mean of the members' scores."""
+        return self.apart(words).mean(0)
+
+    def apart(self, words: Words) -> Tensor:
+        """The scores of each member.
+
+        Shapes   returns (member, batch, score)
+        """
+        found = [member(words) for member in self.members]
+        return torch.stack(found if self.wide is None else [*found, self._bag(self.wide, words)])
 
     def _bag(self, bag: nn.EmbeddingBag, words: Words) -> Tensor:
         """The scores of the groups, of unit length a text."""

@@ -19,7 +19,7 @@ from unrolled.data.words import Encoded, Numbers
 from unrolled.errors import UsageError
 from unrolled.language import Cell, parse
 from unrolled.models.many_to_one import ManyToOne
-from unrolled.models.text import TextModel
+from unrolled.models.text import Member, TextModel
 from unrolled.options import ClassifyOptions
 from unrolled.report import Section, model_card
 from unrolled.run import RunFolder
@@ -61,12 +61,15 @@ def build(options: ClassifyOptions, cell: Cell, reader: Reader, labels: Labels) 
 
     Raises   UnrolledError when it is too large for the memory
     """
-    vectors = word_vectors(options, reader)
-    layer = layers_of(options, cell, vectors.output_size, options.model, options.words)
     # The mean of a bag is its last output.
     pooling = "last" if options.model == "bag-of-words" else options.pooling
-    head = ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout)
-    return TextModel(vectors, head, wide=reader.wide, scores=labels.scores)
+
+    def member() -> Member:
+        vectors = word_vectors(options, reader)
+        layer = layers_of(options, cell, vectors.output_size, options.model, options.words)
+        return Member(vectors, ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout))
+
+    return TextModel([member() for _ in range(options.members)], wide=reader.wide, scores=labels.scores)
 
 
 def read_all(encoded: Encoded, rows: Numbers, model: TextModel) -> tuple[Numbers, Tensor]:

@@ -173,12 +173,14 @@ class ClassifyTask(TextTask):
         ]
 
     def loss(self, window: Batch, state: None) -> tuple[Loss, None]:
-        """The loss of a batch; each text counts by its weight."""
-        each = self.labels.loss(
-            self.model(window.words), self.targets[window.rows], smoothing=self.training.label_smoothing
-        )
-        mean = each.mean()
-        return Loss((each * self.weights[window.rows]).mean(), mean, each.sum()), state
+        """The loss of a batch; each text counts by its weight, and each member of the model learns alone."""
+        targets, weights = self.targets[window.rows], self.weights[window.rows]
+        scores = self.model.apart(window.words)
+        parts = [self.labels.loss(each, targets, smoothing=self.training.label_smoothing) for each in scores]
+        objective = torch.stack([(each * weights).mean() for each in parts]).sum()
+        with torch.no_grad():
+            together = self.labels.loss(scores.mean(0), targets)
+        return Loss(objective, together.mean(), together.sum()), state
 
     def measure(self) -> tuple[float, Mapping[str, float]]:
         """The loss of the held-out texts, of an even part of many; accuracy or micro F1, and macro F1."""
