@@ -23,7 +23,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 import unrolled
 from unrolled.data.buckets import buckets
 from unrolled.data.examples import examples
+from unrolled.data.splitting import splitter
 from unrolled.layers.words import Words
 from unrolled.options import settle
 from unrolled.tasks import ClassifyRun
@@ -178,6 +179,68 @@ def read(model: nn.Module, batches: list[Words]) -> None:
             model(batch)
 
 
+EWT = {"hidden_size": 200, "embedding_size": 100, "epochs": 20, "patience": 0}
+WNUT = {"hidden_size": 128, "layers": 1, "epochs": 12, "patience": 0}
+SNIPS = {"hidden_size": 128, "layers": 1, "word_dropout": 0.1, "epochs": 6, "crf": True, "intent": "intent"}
+
+
+def tagged(train: Path, test: Path, out: Path, rows: dict[str, dict[str, Any]], **options: Any) -> dict[str, Any]:
+    """A tagger a row, each measured on the test set once, with the most frequent label of each word beside them."""
+    found: dict[str, Any] = {}
+    for name, own in rows.items():
+        run, taken = trained("tag", train, out / name.replace(" ", "-"), **{**options, **own})
+        (measured,) = run.evaluate(test)["methods"].values()
+        found[name] = {**measured, "seconds": taken, "held_out": run.assessment["methods"]}
+    return {"options": {name: str(value) for name, value in options.items()}, "rows": found, "memory": peak()}
+
+
+def ewt(folder: Path) -> dict[str, Any]:
+    """Parts of speech of UD English EWT."""
+    train, dev, test = (DATA / "ud_english_ewt" / f"en_ewt-ud-{part}.conllu" for part in ("train", "dev", "test"))
+    rows: dict[str, dict[str, Any]] = {"both directions": {}, "forward only": {"bidirectional": False}}
+    return tagged(train, test, folder / "ewt", rows, held_out_data=str(dev), **EWT)
+
+
+def wnut(folder: Path) -> dict[str, Any]:
+    """New and rare entities of WNUT17."""
+    data = DATA / "wnut17"
+    rows = {"softmax": {}, "conditional random field": {"crf": True}}
+    return tagged(
+        data / "wnut17train.conll", data / "emerging.test.annotated", folder / "wnut", rows,
+        held_out_data=str(data / "emerging.dev.conll"), **WNUT,
+    )  # fmt: skip
+
+
+def snips(folder: Path) -> dict[str, Any]:
+    """Intents and slots of Snips, whose 700 validation queries are the test set; a tenth of the others is held out."""
+    with tempfile.TemporaryDirectory() as scratch:
+        train, test = Path(scratch) / "train.jsonl", Path(scratch) / "test.jsonl"
+        for path, pattern in ((train, "train_*_full.json"), (test, "validate_*.json")):
+            queries = [line for file in sorted((DATA / "snips").glob(pattern)) for line in queries_of(file)]
+            path.write_text("".join(json.dumps(query) + "\n" for query in queries), encoding="utf-8")
+        return tagged(train, test, folder / "snips", {"one model": {}}, **SNIPS)
+
+
+def queries_of(path: Path) -> Iterator[dict[str, Any]]:
+    """The queries of a file as tokens, tags and intent."""
+    content = path.read_bytes()
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    split = splitter("words")
+    for intent, queries in json.loads(text).items():
+        for query in queries:
+            tokens: list[str] = []
+            tags: list[str] = []
+            for piece in query["data"]:
+                words, slot = split(piece["text"]), piece.get("entity")
+                tokens += words
+                tags += [f"{'I' if place else 'B'}-{slot}" if slot else "O" for place in range(len(words))]
+            if tokens:
+                yield {"tokens": tokens, "tags": tags, "intent": intent}
+
+
 def trained(task: str, data: Path, out: Path, **options: Any) -> tuple[Any, float]:
     """A run, and the seconds that it took, assessment included."""
     return timed(lambda: unrolled.train(task, data, out=out, **options))
@@ -194,7 +257,14 @@ def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {"nsmc": nsmc, "explain": explain, "peers": peers}
+PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
+    "nsmc": nsmc,
+    "explain": explain,
+    "peers": peers,
+    "ewt": ewt,
+    "wnut": wnut,
+    "snips": snips,
+}
 
 
 def show(console: Console, part: str, found: dict[str, Any]) -> None:

@@ -195,8 +195,9 @@ class WordsOptions(NetworkOptions):
     embedding_size: int = _option(64, "Size of the vector of a word.", {"above": 0})
     vectors: str = _option("", "A file of word vectors to begin with: of word2vec, GloVe or fastText.")
     spelling: str = _option(
-        "", "What a word's spelling adds to its vector: its n-grams (ngrams), a network over its characters "
-        "(characters), or nothing (none).", None, ("", "ngrams", "characters", "none"),
+        "", "What a word's spelling adds to its vector: its n-grams (ngrams; of classify if not given), a network over "
+        "its characters (characters; of tag if not given), or nothing (none).", None,
+        ("", "ngrams", "characters", "none"),
     )  # fmt: skip
     buckets: int = _option(2**17, "Vectors that n-grams share, under a hash.", {"above": 0})
     dropout: float = _option(0.3, "Share of vectors and outputs that is dropped in training.", {"from": 0, "below": 1})

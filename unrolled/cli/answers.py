@@ -153,8 +153,8 @@ class Labelled:
 
     def form_of(self, name: str) -> str:
         """JSON lines for such and for tables, columns of tokens for the rest."""
-        plain = name.removesuffix(".gz")
-        return "conll" if not plain or plain.endswith((".conll", ".conllu", ".iob", ".bio")) else "jsonl"
+        tables = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+        return "jsonl" if name.removesuffix(".gz").lower().endswith(tables) else "conll"
 
     def of(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """The labels of the tokens and how likely they are; the tokens, where the row has a text; the intent."""

@@ -132,7 +132,15 @@ def sentences(data: Any, *, encoding: str = "utf-8", **options: Any) -> Sentence
 
     Raises   UsageError, in one line, when the data is nothing that can be read
     """
-    return Sentences(map(_in_columns, sources_of(data, encoding)), **options)
+    return Sentences(sources_of_tokens(data, encoding), **options)
+
+
+def sources_of_tokens(data: Any, encoding: str) -> list[Rows | InMemory]:
+    """What sentences are read from: a file of text that does not end as a table does has columns of tokens.
+
+    Raises   UsageError, in one line, when the data is nothing that can be read
+    """
+    return [_in_columns(source) for source in sources_of(data, encoding)]
 
 
 def _in_columns(source: Rows | InMemory) -> Rows | InMemory:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
 
-from unrolled.data.examples import sources_of
+from unrolled.data.examples import InMemory
 from unrolled.data.labelled import FAULTS_SHOWN
-from unrolled.data.rows import Fault, no_column
+from unrolled.data.rows import Fault, Rows, no_column
 from unrolled.errors import UsageError, short
 
 
 class Unlabelled:
     """The rows of files, or of a table in memory, that have texts in some columns.
 
+    sources    what is read, see `sources_of`
     columns    of the texts, or of lists of their tokens
     skip_bad   leave rows out that cannot be used, and count them
 
     Raises   UsageError, in one line, for a row that cannot be used, unless `skip_bad`; while it is read
     """
 
-    def __init__(self, data: Any, columns: Sequence[str], *, encoding: str = "utf-8", skip_bad: bool = False):
-        self._sources = sources_of(data, encoding)
+    def __init__(self, sources: Iterable[Rows | InMemory], columns: Sequence[str], *, skip_bad: bool = False):
+        self._sources = tuple(sources)
         self.columns, self.skip_bad = tuple(columns), skip_bad
         self.skipped = 0
         self.faults: list[str] = []

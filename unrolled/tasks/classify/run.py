@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from unrolled.cells import resolve
-from unrolled.data.examples import Examples, examples
+from unrolled.data.examples import Examples, examples, sources_of
 from unrolled.data.reader import Reader
 from unrolled.data.unlabelled import Unlabelled
 from unrolled.data.vectors import Vectors
@@ -204,7 +204,7 @@ class ClassifyRun(Run):
         if len(columns) != expected:
             raise UsageError(f"the model reads {expected} columns, not {len(columns)}: {', '.join(columns)}")
         encoding = encoding or self.config["data"]["encoding"]
-        return Unlabelled(data, columns, encoding=encoding, skip_bad=skip_bad)
+        return Unlabelled(sources_of(data, encoding), columns, skip_bad=skip_bad)
 
     def explain(self, text: str | Sequence[str], label: str = "") -> list[Influence]:
         """What each part of a text does for a label: the one that the model gives, if not given.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unrolled.data.reader import Reader
-from unrolled.data.sentences import Sentence, Sentences, sentences
+from unrolled.data.sentences import Sentence, Sentences, sentences, sources_of_tokens
 from unrolled.data.splitting import splitter
 from unrolled.data.unlabelled import Unlabelled
 from unrolled.errors import UsageError, short
@@ -165,7 +165,7 @@ class TagRun(Run):
         """
         column = column or self.config["recorded"]["column"]
         encoding = encoding or self.config["data"]["encoding"]
-        return Unlabelled(data, [column], encoding=encoding, skip_bad=skip_bad)
+        return Unlabelled(sources_of_tokens(data, encoding), [column], skip_bad=skip_bad)
 
     def _labelled(
         self, data: Any, encoding: str, column: str | None, label: str | None, skip_bad: bool
