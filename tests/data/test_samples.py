@@ -235,8 +235,9 @@ def test_a_sample_is_written_to_a_new_file_alone(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "name a sample and a file, as in: unrolled sample languages --write languages.tsv"),
-        (["hangul"], "name a sample and a file"),
+        ([], "name a sample, as in: unrolled sample languages"),
+        (["hangul"], "hangul is for translate, which is no task yet: --write hangul.tsv writes the data"),
+        (["languages", "Suomi", "--write", "a.tsv"], "--write only writes the data: leave out the rest"),
         (["hangul", "--list"], "--list shows all samples: leave out the rest"),
         (["tokens", "--write", "lines.tsv"], "tokens is read from a file that ends in .conll: name one, not lines.tsv"),
     ],

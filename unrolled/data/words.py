@@ -177,6 +177,7 @@ class Encoded:
 
     def __init__(self, texts: Texts, lexicon: Lexicon, *, wide: int = 0, between: str = " "):
         self.texts, self.wide, self.between = texts, wide, between
+        self._found: dict[int, NDArray[np.int32]] = {}
         self.lengths = texts.lengths
         words = texts.words
         self.known: Numbers = np.fromiter(map(lexicon.number, words), np.int64, len(words))
@@ -219,10 +220,16 @@ class Encoded:
         """The groups of characters of texts, each once a text, and where those of each text begin."""
         if not self.wide:
             return np.zeros(0, np.int64), np.zeros(len(rows), np.int64)
-        texts = (f" {self.between.join(self.texts.parts(int(row)))} ".lower() for row in rows)
-        found = [hashed_groups(text, self.wide) for text in texts]
+        found = [self._groups_of(int(row)) for row in rows]
         counts = np.array([len(each) for each in found], np.int64)
         return np.concatenate([np.zeros(0, np.int64), *found]), np.cumsum(counts) - counts
+
+    def _groups_of(self, row: int) -> NDArray[np.int32]:
+        """The groups of a text, found when they are first asked for."""
+        if row not in self._found:
+            text = f" {self.between.join(self.texts.parts(row))} ".lower()
+            self._found[row] = hashed_groups(text, self.wide).astype(np.int32)
+        return self._found[row]
 
 
 def hashed_groups(text: str, buckets: int) -> Numbers:
