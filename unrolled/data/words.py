@@ -220,11 +220,11 @@ class Encoded:
         """The groups of characters of texts, each once a text, and where those of each text begin."""
         if not self.wide:
             return np.zeros(0, np.int64), np.zeros(len(rows), np.int64)
-        found = [self._groups_of(int(row)) for row in rows]
+        found = [self.groups_of(int(row)) for row in rows]
         counts = np.array([len(each) for each in found], np.int64)
         return np.concatenate([np.zeros(0, np.int64), *found]), np.cumsum(counts) - counts
 
-    def _groups_of(self, row: int) -> NDArray[np.int32]:
+    def groups_of(self, row: int) -> NDArray[np.int32]:
         """The groups of a text, found when they are first asked for."""
         if row not in self._found:
             text = f" {self.between.join(self.texts.parts(row))} ".lower()

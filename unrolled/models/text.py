@@ -55,16 +55,20 @@ class TextModel(WordModel):
 
     members   one or more; the first one's vectors are those of the model
     wide      numbers of the groups of a text, each with scores of its own; 0 for no linear model
+    trust     (wide,) by how much the scores of each group count: less where few texts have it
     scores    of a text
 
     Source   linear beside deep: Cheng et al. 2016, arXiv 1606.07792; networks that learn alone and answer together:
              Hansen & Salamon 1990
     """
 
+    trust: Tensor
+
     def __init__(self, members: Sequence[Member], *, wide: int = 0, scores: int = 0):
         super().__init__()
         self.members = nn.ModuleList(members)
         self.wide = nn.EmbeddingBag(wide, scores, mode="sum") if wide else None
+        self.register_buffer("trust", torch.ones(wide))
         if self.wide is not None:
             nn.init.zeros_(self.wide.weight)
 
@@ -89,6 +93,6 @@ class TextModel(WordModel):
         """The scores of the groups, of unit length a text."""
         ends = torch.cat([words.starts[1:], words.starts.new_tensor([len(words.groups)])])
         counts = ends - words.starts
-        weights = (SCALE / counts.clamp(min=1).sqrt()).repeat_interleave(counts)
+        weights = (SCALE / counts.clamp(min=1).sqrt()).repeat_interleave(counts) * self.trust[words.groups]
         weights = functional.dropout(weights, DROPPED, self.training)
         return torch.as_tensor(bag(words.groups, words.starts, per_sample_weights=weights))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from unrolled.data.examples import Example, Examples, examples, split
 from unrolled.data.reader import closed, learn_reader, spelling_of
@@ -33,6 +34,8 @@ from unrolled.tasks.reading import (
 )
 
 SHOWN_LABELS = 12
+# A group of characters that so many texts have counts a half.
+RARE = 5
 # Held-out texts that are read at an evaluation in training, at most.
 EVALUATED_TEXTS = 20_000
 
@@ -73,6 +76,8 @@ class ClassifyTask(TextTask):
         self.weights = torch.ones(len(wanted))
         self.weights[train] = self.labels.weights(self.targets[train], training.class_weights)
         self.model = build(model, self.cell, self.reader, self.labels)
+        if self.reader.wide:
+            self.model.trust = torch.from_numpy(self._trust(train))
         self.model.seen = seen([read.parts(int(row)) for row in train])
         self.notices += [*texts.notices, *(self.other.notices if self.other is not None else [])]
         if self.reader.cut:
@@ -107,6 +112,13 @@ class ClassifyTask(TextTask):
             unlabelled=bool(self.data.separator),
             check=lambda example: self.labels.numbers(example.label),
         )
+
+    def _trust(self, train: Numbers) -> NDArray[np.float32]:
+        """By how much each group of characters counts, of the texts that are trained on: a half for RARE texts."""
+        texts = np.zeros(self.reader.wide, np.int64)
+        for row in train:
+            texts[self.encoded.groups_of(int(row))] += 1
+        return (texts / (texts + RARE)).astype(np.float32)
 
     def _all(self) -> Iterator[Example]:
         yield from self.examples
