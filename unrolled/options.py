@@ -5,6 +5,7 @@ config.toml. Loads nothing, so that the command line can say what there is at on
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -220,7 +221,7 @@ class ClassifyOptions(WordsOptions):
     )
     wide: int = _option(
         2**20, "Weights of a linear model of the n-grams of a text's characters, which answers together with a "
-        "recurrent network; 0 for none.", {"from": 0},
+        "recurrent network; 0 for none.", {"from": 0, "below": 2**31},
     )  # fmt: skip
     model: str = _option(
         "recurrent", "What reads the words: a recurrent network; or, to compare with, a bag of words, a hidden layer "
@@ -272,7 +273,7 @@ class TrainingOptions:
     )  # fmt: skip
     clip: float = _option(1.0, "Largest norm of the whole gradient; 0 for no limit.", {"from": 0})
     evaluations: int = _option(20, "Times the held-out loss is taken, evenly, at most.", {"above": 0})
-    patience: int = _option(5, "Evaluations without a better loss that end the training; 0 for never.", {"from": 0})
+    patience: int = _option(5, "Evaluations without better weights that end the training; 0 for never.", {"from": 0})
     checkpoint_every: int = _option(
         0, "Steps between two checkpoints; 0 for one at every evaluation and at the end.", {"from": 0}
     )
@@ -357,6 +358,7 @@ def settle(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
     home = {option.name: table for table, kind in tables.items() for option in fields(kind)}
     # A number of numpy is one of Python's in a file.
     given = {name: value.item() if type(value).__module__ == "numpy" else value for name, value in given.items()}
+    given = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
     for name in given:
         if name not in home:
             raise UsageError(f"{task} has no option {name!r}.{did_you_mean(name, home)}")

@@ -144,7 +144,10 @@ def _decoded(path: Path, decode: Callable[[bytes], T]) -> T:
 def _rows(content: bytes) -> list[Any]:
     """The rows of the metrics, but for a last one that a killed process left unfinished."""
     whole = content[: content.rfind(b"\n") + 1].decode()
-    return [json.loads(line) for line in whole.split("\n") if line]
+    rows = [json.loads(line) for line in whole.split("\n") if line]
+    if not all(isinstance(row, dict) for row in rows):
+        raise ValueError("a row is no object of JSON")
+    return rows
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -57,6 +57,35 @@ def test_json_lines_stay_json_lines_and_new_columns_take_no_name_that_is_there(
     assert (found["prediction"], found["prediction_of_model"], found["prediction_2"]) == (3, "good", "bad")
 
 
+def test_a_row_with_other_columns_is_refused_in_a_table(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine"}\n{"text": "dull", "extra": 1}\n')
+    assert main(["predict", str(folder), str(path), "--format", "csv"]) == 2
+    assert "row 2 has a column 'extra', which the first one has not: --format jsonl" in capsys.readouterr().err
+    path.write_text('{"text": "fine"}\n{"text": "dull", "prediction": "mine"}\n')
+    assert main(["predict", str(folder), str(path)]) == 2
+    assert "row 2 has a column 'prediction'" in capsys.readouterr().err
+
+
+def test_a_table_by_tabs_is_written_as_it_is_read(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('text\tid\nhe said "fine"\t1\n')
+    assert answered(capsys, "predict", folder, path).splitlines()[1].startswith('he said "fine"\t1\t')
+
+
+def test_what_cannot_be_read_leaves_no_file_behind(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text("body\tid\nfine\t1\n")
+    assert main(["predict", str(folder), str(path), "--out", str(tmp_path / "out.csv")]) == 2
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_standard_input_is_a_text_a_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +123,7 @@ def test_nothing_is_written_over(folder: Path, tmp_path: Path, capsys: pytest.Ca
         (["{run}", "{data}", "--format", "xml"], "there is no format 'xml'"),
         (["{run}", "{data}", "--fallback", "0.5"], "does not use --fallback"),
         (["{run}", "{data}", "--explain", "--top", "2"], "does not use --top"),
+        (["{run}", "{data}", "--explain", "--format", "csv"], "does not use --format"),
         (["{run}", "nowhere.csv"], "there is no file nowhere.csv"),
         (["{run}", "{broken}"], r"line 3 does not fit the header"),
     ],

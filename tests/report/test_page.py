@@ -41,7 +41,7 @@ def test_every_figure_says_what_it_shows_and_every_heading_of_a_table_what_it_he
     drawings = read.named("svg")
     assert len(drawings) == 6
     assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
-    assert "Held out it is lowest at step 150" in str(drawings[0]["aria-label"])
+    assert "Held out, the weights of step 150 are the best" in str(drawings[0]["aria-label"])
     assert all(heading["scope"] in ("row", "col") for heading in read.named("th"))
 
 
@@ -120,7 +120,7 @@ def test_the_verdict_tells_steps_time_end_the_best_loss_and_what_was_skipped() -
     rows.append({"event": "stopped", "number": 300, "reason": "early", "seconds": 3725.0})
     (told,) = [text for text in Page(page(rows)).within("p") if "steps in" in text]
     assert told.startswith("300 steps in 1 h 2 min, and stopped early")
-    assert "lowest at step 150: 1.905 nats (2.748 bits), the mean over characters." in told
+    assert "the weights of step 150 are the best: 1.905 nats (2.748 bits), the mean over characters." in told
     assert "1 step was skipped" in told
     assert "Resumed after step 200." in told
 

@@ -17,6 +17,7 @@ import unrolled
 from unrolled.errors import UsageError
 from unrolled.tasks import ClassifyRun
 from unrolled.tasks.base import Learner
+from unrolled.tasks.classify.figures import worst
 from unrolled.training.loop import Event, Step
 
 SMALL: dict[str, Any] = {
@@ -104,7 +105,8 @@ def test_the_assessment_has_the_model_and_simple_methods_on_the_same_texts(run: 
 @pytest.mark.parametrize(
     "options",
     [
-        {"model": "bag-of-words"}, {"model": "mlp"}, {"model": "window-mlp", "words": 2}, {"cell": "gru"},
+        {"model": "bag-of-words", "wide": 2**20}, {"model": "mlp", "wide": 2**20},
+        {"model": "window-mlp", "words": 2, "wide": 2**20}, {"cell": "gru"},
         {"pooling": "last"}, {"pooling": "mean"}, {"pooling": "attention"}, {"bidirectional": False},
         {"layers": 2, "structure": "residual"}, {"layers": 3, "structure": "tied"}, {"spelling": "characters"},
         {"spelling": "none", "epochs": 12}, {"unit": "characters", "epochs": 12, "hidden_size": 16},
@@ -187,6 +189,9 @@ def test_labels_and_texts_that_a_model_cannot_use_are_said_with_their_line(run: 
     ("options", "message"),
     [
         ({"model": "mlp", "cell": "gru"}, "has no cell of its own"),
+        ({"model": "mlp", "wide": 2**20, "layers": 2}, "leave out layers"),
+        ({"words": 3}, "leave out words"),
+        ({"unit": "bytes", "min_count": 3}, "leave out min_count"),
         ({"spelling": "ngrams", "unit": "characters"}, "have no spelling"),
         ({"symbols": 300}, "leave out symbols"),
         ({"label": "nothing"}, "no column 'nothing'"),
@@ -194,7 +199,7 @@ def test_labels_and_texts_that_a_model_cannot_use_are_said_with_their_line(run: 
         ({"cell": "grid-block"}, "reads forward"),
         ({"class_weights": "balanced", "separator": "|"}, "one label each"),
         ({"vectors": "nowhere.vec"}, "nowhere.vec"),
-        ({"held_out_data": "nowhere.tsv"}, "there is no file nowhere.tsv"),
+        ({"held_out_data": "nowhere.tsv"}, r"there is no file .*nowhere\.tsv"),
         ({"hiden_size": 3}, "hidden_size"),
         ({"pooling": "lust"}, "last"),
     ],
@@ -225,6 +230,58 @@ def test_vectors_of_a_file_are_begun_with(tmp_path: Path) -> None:
     run = trained(vectors=str(path), epochs=1, learning_rate=1e-9, baselines=False)
     number = run.reader.lexicon.number("w1")
     assert torch.allclose(run.model.vectors.own.weight[number], torch.tensor(2.0), atol=1e-3)
+
+
+def test_among_weights_that_are_as_often_right_those_of_the_lowest_loss_are_kept() -> None:
+    draw = random.Random(4)
+    labels = ["rare" if draw.random() < 0.06 else "usual" for _ in range(400)]
+    run = trained({"text": [f"w{draw.randrange(50)} {label}" for label in labels], "label": labels}, patience=3)
+    kept = [row for row in run.metrics if row["event"] == "evaluation" and row["best"]]
+    assert len(kept) > 1
+    assert run.assessment is not None
+    assert run.assessment["methods"]["recurrent"]["macro_f1"] > 0.9
+
+
+def test_texts_are_read_in_one_form_wherever_they_come_from(run: ClassifyRun) -> None:
+    import unicodedata
+
+    for text in ("café good", "정말 good"):
+        assert run.predict(unicodedata.normalize("NFD", text)) == run.predict(text)
+    assert run.predict("good\r\nw1") == run.predict("good\nw1")
+    assert run.predict("\ud83d good").label == "good"
+    for none in (None, 3.5, [float("nan")]):
+        with pytest.raises(UsageError, match="is no text"):
+            run.predict(none)
+
+
+def test_every_member_begins_with_the_vectors_of_a_file_and_learns_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.vec"
+    path.write_text("1 8\nw1 2 2 2 2 2 2 2 2\n")
+    run = trained(vectors=str(path), epochs=1, learning_rate=1e-9, members=2, baselines=False)
+    number = run.reader.lexicon.number("w1")
+    for member in run.model.each():
+        assert torch.allclose(member.vectors.own.weight[number], torch.tensor(2.0), atol=1e-3)
+
+
+def test_texts_that_may_have_one_label_or_none() -> None:
+    data = reviews(120)
+    run = trained({**data, "label": [label if label == "good" else "" for label in data["label"]]}, separator="|",
+                  label="label", epochs=10)  # fmt: skip
+    assert run.predict("w1 lovely").label == "good"
+    assert run.predict("w1 awful").label == ""
+
+
+def test_many_labels_have_fewer_weights_each() -> None:
+    labels = [f"l{place % 60}" for place in range(240)]
+    run = trained({"text": [f"w{label}" for label in labels], "label": labels}, wide=2**20, epochs=1, baselines=False)
+    assert run.reader.wide <= 2**13
+
+
+def test_what_is_most_wrong_is_wrong() -> None:
+    one = np.array([[0.4, 0.3, 0.3], [0.1, 0.8, 0.1]])
+    assert worst(one, np.eye(3, dtype=bool)[[0, 0]], False, 5) == [1]
+    several = np.array([[0.1, 0.1], [0.9, 0.1], [0.2, 0.9]])
+    assert worst(several, np.array([[False, False], [True, False], [True, False]]), True, 5) == [2]
 
 
 class InterruptAfter:

@@ -52,6 +52,8 @@ def answers_of(run: Any, context: typer.Context, *, top: int, fallback: float) -
         refuse(context, "a run of classify", ("fallback",))
         return Classified(run, top)
     refuse(context, f"a run of {run.task}", ("top", "explain"))
+    if run.intents is None:
+        refuse(context, "a run without intents", ("fallback",))
     return Labelled(run, fallback)
 
 
@@ -159,7 +161,8 @@ class Labelled:
     def of(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
         """The labels of the tokens and how likely they are; the tokens, where the row has a text; the intent."""
         given = [row[self.column] for row in rows]
-        tokens = [self.run.split(value) if isinstance(value, str) else list(value or []) for value in given]
+        # As it was in training: a cell of a table has its tokens between blanks.
+        tokens = [value.split() if isinstance(value, str) else list(value or []) for value in given]
         there = [each for each in tokens if each]
         found = iter(self.run.predict(there, fallback=self.fallback) if there else [])
         return [

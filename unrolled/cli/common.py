@@ -12,6 +12,8 @@ from unrolled.errors import UsageError
 
 INTERRUPTED = 130
 RUNS = Path("runs")
+# Parameter -> how it is given, where that is not its name.
+CALLED = {"data": "files", "form": "--format", "as_json": "--json", "as_list": "--list"}
 
 
 def is_given(context: typer.Context, name: str) -> bool:
@@ -24,7 +26,7 @@ def refuse(context: typer.Context, what: str, names: Iterable[str]) -> None:
     """Say that options were given that have no effect."""
     idle = [name for name in names if is_given(context, name)]
     if idle:
-        shown = ", ".join("files" if name == "data" else f"--{name.replace('_', '-')}" for name in idle)
+        shown = ", ".join(CALLED.get(name) or f"--{name.replace('_', '-')}" for name in idle)
         raise UsageError(f"{what} does not use {shown}: leave that out")
 
 

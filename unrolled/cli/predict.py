@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -76,54 +76,109 @@ def predict(
             refuse(context, "a dialogue", ("out", "form"))
             _talk(answers, explain)
             return
-        rows = (answers.row(line.rstrip("\n")) for line in sys.stdin)
+        rows = (answers.row(line) for line in _lines())
     if explain:
         for row in rows:
             answers.explain(row)
     else:
+        form = form or answers.form_of(out or (data or [""])[0])
+        several = iter(rows)
+        # What cannot be read at all leaves no file behind.
+        first = list(islice(several, AT_ONCE))
         with _opened(out) as file:
-            _answer(answers, iter(rows), _writer(form or answers.form_of(out or (data or [""])[0]), file))
+            _answer(answers, chain(first, several), Writer(form, file))
     if read is not None and read.skipped:
         print(f"{read.skipped:,} rows left out: {'; '.join(read.faults)}", file=sys.stderr)
 
 
-def _answer(answers: Answers, rows: Iterator[Mapping[str, Any]], write: Callable[[Mapping[str, Any]], None]) -> None:
+def _lines() -> Iterator[str]:
+    """The lines of standard input."""
+    try:
+        for line in sys.stdin:
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"standard input is no {error.encoding} text: byte {error.object[error.start]:#04x}") from None
+
+
+def _answer(answers: Answers, rows: Iterator[Mapping[str, Any]], writer: Writer) -> None:
     while several := list(islice(rows, AT_ONCE)):
         for row, found in zip(several, answers.of(several), strict=True):
-            write({**row, **{_free(name, row): value for name, value in found.items()}})
+            writer.write(row, found)
+
+
+class ByCommas(csv.excel):
+    """A table by commas, with quotation marks where they are needed."""
+
+    lineterminator = "\n"
+
+
+class ByTabs(csv.excel_tab):
+    """A table by tabs as they are read: a quotation mark is a character like any other."""
+
+    quoting = csv.QUOTE_NONE
+    quotechar = None
+    lineterminator = "\n"
+
+
+class Writer:
+    """Writes rows with their new columns, in a form; the first row says how they are called, and heads a table."""
+
+    def __init__(self, form: str, file: IO[str]):
+        self.form, self.file = form, file
+        self.count = 0
+        # New column -> its name in the file: none takes that of one that is there.
+        self.names: dict[str, str] = {}
+        self._table: csv.DictWriter[str] | None = None
+
+    def write(self, row: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        """Write a row.
+
+        Raises   UsageError where its columns are not those of the first one
+        """
+        self.count += 1
+        for name in found:
+            self.names.setdefault(name, _free(name, row))
+        new = {self.names[name]: value for name, value in found.items()}
+        twice = [name for name in new if name in row]
+        if twice:
+            raise UsageError(f"row {self.count} has a column {twice[0]!r}, which the first one has not: rename it")
+        if self.form == "jsonl":
+            print(json.dumps({**row, **new}, ensure_ascii=False, default=str), file=self.file)
+        elif self.form == "conll":
+            _write_sentence({**row, **new}, len(found["prediction"]), self.file)
+        else:
+            self._write_in_table({**row, **new})
+
+    def _write_in_table(self, row: Mapping[str, Any]) -> None:
+        if self._table is None:
+            dialect = ByTabs if self.form == "tsv" else ByCommas
+            self._table = csv.DictWriter(self.file, list(row), restval="", dialect=dialect)
+            self._table.writeheader()
+        other = [name for name in row if name not in self._table.fieldnames]
+        if other:
+            raise UsageError(f"row {self.count} has a column {other[0]!r}, which the first one has not: --format jsonl")
+        if self.form == "tsv":
+            # A table by tabs has no way to write these.
+            row = {name: " ".join(str(value).split()) if _breaks(value) else value for name, value in row.items()}
+        self._table.writerow(row)
+
+
+def _breaks(value: Any) -> bool:
+    return isinstance(value, str) and any(character in value for character in "\t\n\r")
 
 
 def _free(name: str, row: Mapping[str, Any]) -> str:
-    """A new column does not take the name of one that is there."""
     while name in row:
         name = f"{name}_of_model"
     return name
 
 
-def _writer(form: str, file: IO[str]) -> Callable[[Mapping[str, Any]], None]:
-    """What writes a row; the first one writes the header of a table."""
-    if form == "jsonl":
-        return lambda row: print(json.dumps(row, ensure_ascii=False, default=str), file=file)
-    if form == "conll":
-        return lambda row: _write_sentence(row, file)
-    table: list[csv.DictWriter[str]] = []
-
-    def write(row: Mapping[str, Any]) -> None:
-        if not table:
-            separator = "\t" if form == "tsv" else ","
-            table.append(csv.DictWriter(file, list(row), delimiter=separator, restval="", extrasaction="ignore"))
-            table[0].writeheader()
-        table[0].writerow(row)
-
-    return write
-
-
-def _write_sentence(row: Mapping[str, Any], file: IO[str]) -> None:
-    """A token a line, with all of its columns; what is of the whole sentence stands in a comment above."""
-    columns = [value for value in row.values() if isinstance(value, list)]
+def _write_sentence(row: Mapping[str, Any], tokens: int, file: IO[str]) -> None:
+    """A token a line, with all that it has; what is of the whole sentence stands in comments above."""
+    columns = [value for value in row.values() if isinstance(value, list) and len(value) == tokens]
     for name, value in row.items():
-        if not isinstance(value, list):
-            print(f"# {name} = {value}", file=file)
+        if not any(value is column for column in columns):
+            print(f"# {name} = {' '.join(str(value).split())}", file=file)
     for token in zip(*columns, strict=True):
         print("\t".join(map(str, token)), file=file)
     print(file=file)
@@ -135,7 +190,7 @@ def _opened(path: str) -> Iterator[IO[str]]:
         yield sys.stdout
         return
     try:
-        with Path(path).open("x", encoding="utf-8", newline="") as file:
+        with Path(path).open("x", encoding="utf-8", errors="backslashreplace", newline="") as file:
             yield file
     except FileExistsError:
         raise UsageError(f"{path} is there already; nothing is written over: name another file with --out") from None

@@ -67,20 +67,25 @@ def _train(name: str, texts: list[str], out: str, epochs: int) -> None:
     folder = Path(out) if out else new_folder(name)
     if folder.exists() and any(folder.iterdir()):
         raise UsageError(f"{folder} is there already; nothing is written over: name another folder with --out")
+    if texts and chosen.task != "classify":
+        raise UsageError(f"{name} is for {chosen.task}: ask its run by unrolled predict {folder}")
     file = folder.with_name(folder.name + chosen.ending)
-    _write(name, file)
+    if not file.exists():
+        _write(name, file)
+    elif file.read_text(encoding="utf-8") != chosen.text():
+        raise UsageError(f"{file} is there already, and holds something else: name another folder with --out")
     from unrolled.training import train
 
     text, label = chosen.columns
-    run = train(
-        chosen.task, file, out=folder, text=text, label=label, **{**options, **({"epochs": epochs} if epochs else {})}
-    )
+    given = {**options, **({"epochs": epochs} if epochs else {})}
+    run = train(chosen.task, file, out=folder, text=text, label=label, **given)
     print(f"written to {folder}")
     print_table(list(run.assessed()))
     for asking in texts or asked:
         likely = sorted(run.predict([asking])[0].probabilities.items(), key=lambda pair: -pair[1])[:3]
         print(f"{asking}: " + ", ".join(f"{label} {probability:.0%}" for label, probability in likely))
-    print(f"Ask more: unrolled predict {folder} --top 3, or look at {folder / 'report.html'}")
+    more = " --top 3" if chosen.task == "classify" and len(run.labels.names) > 3 else ""
+    print(f"Ask more: unrolled predict {folder}{more}, or look at {folder / 'report.html'}")
 
 
 def _list() -> None:

@@ -7,12 +7,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from unrolled.data.labelled import Labelled, label_under, only
+from unrolled.data.labelled import Labelled, label_under, normalised, only
 from unrolled.data.rows import Found, Row, Rows, rows_of
 from unrolled.data.sources import columns_of
 from unrolled.errors import UsageError, short
@@ -62,7 +61,7 @@ class Examples(Labelled[Example]):
 
     The first reading counts them, and finds what cannot be read.
 
-    text         the columns of the texts, with commas between; "" to guess
+    text         the columns of the texts, as a text with commas between, or a sequence; "" to guess
     label        that of the label; "" to guess, None where there is none
     skip_bad     leave rows out that cannot be used, and count them
     unlabelled   a row without a label can be used
@@ -75,7 +74,7 @@ class Examples(Labelled[Example]):
         self,
         sources: Iterable[Rows | InMemory],
         *,
-        text: str = "",
+        text: str | Sequence[str] = "",
         label: str | None = "",
         skip_bad: bool = False,
         unlabelled: bool = False,
@@ -112,9 +111,9 @@ class Examples(Labelled[Example]):
         """The texts and the label."""
         return found[:2]
 
-    def _chosen(self, text: str, label: str | None) -> Columns:
+    def _chosen(self, text: str | Sequence[str], label: str | None) -> Columns:
         """The columns that were named, and those that can be told."""
-        wanted = [name.strip() for name in text.split(",") if name.strip()]
+        wanted = [name.strip() for name in text.split(",") if name.strip()] if isinstance(text, str) else list(text)
         seen, names = self.looked_at([*wanted, *([label] if label else [])])
         labels = (
             label if label or label is None else only(names, LABEL_NAMES, wanted) or _repeating(seen, names, wanted)
@@ -194,7 +193,7 @@ def _text(values: Mapping[str, Any], name: str) -> str:
         value = " ".join(value)
     if not isinstance(value, str):
         raise UsageError(f"has no text under {name!r}, but {short(value)}")
-    return normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
+    return normalised(value)
 
 
 def _repeating(seen: Sequence[Mapping[str, Any]], names: Sequence[str], but: Sequence[str]) -> str:

@@ -132,6 +132,13 @@ class Labelled(ABC, Generic[T]):
         return UsageError(f"which column is the {what}? {self._sources[0].name} has {shown}: name it with --{what}")
 
 
+def normalised(text: str) -> str:
+    """A text as it is read everywhere: in Unicode form NFC, lines that end in a line feed, no halves of characters."""
+    text = normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    # A half is what is left of a character beyond the basic plane when a text was cut within it.
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
 def label_under(values: Mapping[str, Any], name: str) -> str:
     """The label in a column of a row; empty where there is none.
 
@@ -139,7 +146,11 @@ def label_under(values: Mapping[str, Any], name: str) -> str:
     """
     value = values.get(name)
     # A number of numpy, or of torch, is one of Python's.
-    value = value.item() if value is not None and hasattr(value, "item") else value
+    if value is not None and hasattr(value, "item"):
+        try:
+            value = value.item()
+        except (ValueError, RuntimeError):
+            raise UsageError(f"has no label under {name!r}, but {short(value)}") from None
     # What pandas has for nothing is compared with nothing.
     if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return ""
@@ -147,7 +158,7 @@ def label_under(values: Mapping[str, Any], name: str) -> str:
         value = str(int(value))
     if not isinstance(value, str):
         raise UsageError(f"has no label under {name!r}, but {short(value)}")
-    return normalize("NFC", value.strip())
+    return normalised(value.strip())
 
 
 def only(names: Iterable[str], known: Sequence[str], but: Sequence[str] = ()) -> str:

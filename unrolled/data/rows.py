@@ -142,6 +142,9 @@ class JsonLines(_TextRows):
             except json.JSONDecodeError as error:
                 yield Fault(number, f"is no JSON: {error.msg}, character {error.pos + 1}")
                 continue
+            except ValueError as error:
+                yield Fault(number, f"is no JSON that can be read: {str(error).split(';')[0]}")
+                continue
             except RecursionError:
                 yield Fault(number, "is no row: its JSON is nested too deep")
                 continue

@@ -6,10 +6,9 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
-from unicodedata import normalize
 
 from unrolled.data.examples import LABEL_NAMES, InMemory, sources_of
-from unrolled.data.labelled import Labelled, label_under, only
+from unrolled.data.labelled import Labelled, label_under, normalised, only
 from unrolled.data.rows import UNIVERSAL, Row, Rows, Separated, Tokens
 from unrolled.errors import UsageError, short
 
@@ -176,7 +175,7 @@ def _parts(values: Mapping[str, Any], name: str, what: str) -> list[Any]:
 def _text(token: Any) -> str:
     if not isinstance(token, str):
         raise UsageError(f"has a token that is no text, but {short(token)}")
-    return normalize("NFC", token.strip())
+    return normalised(token.strip())
 
 
 def _label(label: Any) -> str:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
-from unicodedata import normalize
 
 from unrolled.data.examples import InMemory
-from unrolled.data.labelled import FAULTS_SHOWN
+from unrolled.data.labelled import FAULTS_SHOWN, normalised
 from unrolled.data.rows import Fault, Rows, no_column
 from unrolled.errors import UsageError, short
 
@@ -55,4 +54,4 @@ class Unlabelled:
 
 
 def _text(value: str | list[str] | None) -> str | list[str]:
-    return [normalize("NFC", each) for each in value] if isinstance(value, list) else normalize("NFC", value or "")
+    return [normalised(each) for each in value] if isinstance(value, list) else normalised(value or "")

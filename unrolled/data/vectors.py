@@ -15,7 +15,7 @@ from unrolled.errors import UnrolledError, UsageError
 Vectors = NDArray[np.float32]
 # Bytes of a word in a binary file; what is longer is none.
 _LONGEST_WORD = 4096
-_BYTES_A_VALUE = 4
+_BYTES_A_VALUE, _MOST_VALUES = 4, 2**16
 
 
 class VectorFile(File):
@@ -62,6 +62,8 @@ class VectorFile(File):
         if len(header) != 2 or not all(part.isdigit() for part in header):
             raise UsageError(f"{self.name} is no binary file of word2vec: it does not begin with two numbers")
         count, size = map(int, header)
+        if not 1 <= size <= _MOST_VALUES:
+            raise UsageError(f"{self.name} is no binary file of word2vec: it says that a word has {size} values")
         for number in range(1, count + 1):
             word = bytearray()
             while (byte := file.read(1)) not in (b" ", b"") and len(word) < _LONGEST_WORD:

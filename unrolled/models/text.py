@@ -72,10 +72,14 @@ class TextModel(WordModel):
         if self.wide is not None:
             nn.init.zeros_(self.wide.weight)
 
+    def each(self) -> list[Member]:
+        """The members."""
+        return cast(list[Member], list(self.members))
+
     @property
     def vectors(self) -> WordVectors:
         """Those of the first member."""
-        return cast(Member, self.members[0]).vectors
+        return self.each()[0].vectors
 
     def forward(self, words: Words) -> Tensor:
         """The mean of the members' scores."""

@@ -120,7 +120,8 @@ def _verdict(history: History, unit: str) -> list[str]:
         told.append("No training step is recorded.")
     if best := history.best:
         told.append(
-            f"The held-out loss is lowest at step {count(best.number)}: {losses(best.loss)}, the mean over {unit}."
+            f"Held out, the weights of step {count(best.number)} are the best: {losses(best.loss)}, the mean over "
+            f"{unit}."
         )
     elif history.evaluations:
         told.append("No held-out loss was finite.")

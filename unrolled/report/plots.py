@@ -74,7 +74,7 @@ def _loss(history: History) -> Plot:
         if history.steps_a_point > 1:
             keys.append(("band", "nine steps of ten"))
     if best is not None:
-        told.append(f"Held out it is lowest at step {count(best.number)}: {losses(best.loss)}.")
+        told.append(f"Held out, the weights of step {count(best.number)} are the best: {losses(best.loss)}.")
         keys.append(("held-out", "held out"))
         keys.append(("best", f"the best, at step {count(best.number)}"))
     if cut:

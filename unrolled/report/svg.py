@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING
@@ -59,8 +60,9 @@ def svg(name: str, label: str, draw: Callable[[Axes], None], width: int, height:
 
     written = BytesIO()
     across, up = 1 - (LEFT + RIGHT) / width, 1 - (_TOP + _BOTTOM) / height
-    # From the defaults, whatever the settings of the user are.
-    with style.context(["default", _STYLE, {"svg.hashsalt": name}]):
+    # From the defaults, whatever the settings of the user are; its fonts only measure what a browser's draw.
+    with style.context(["default", _STYLE, {"svg.hashsalt": name}]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure = Figure(figsize=(width / _POINTS_AN_INCH, height / _POINTS_AN_INCH))
         draw(figure.add_axes((LEFT / width, _BOTTOM / height, across, up)))
         figure.savefig(written, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from unrolled.data.buckets import buckets, in_number, padding
+from unrolled.data.labelled import normalised
 from unrolled.data.reader import Reader
 from unrolled.data.vectors import Vectors, neighbours, read_vectors
 from unrolled.data.words import Encoded, Numbers
@@ -143,6 +145,36 @@ def _fingerprint(text: Sequence[str]) -> int:
     return int.from_bytes(digest[:8], "little", signed=True)
 
 
+def check_recorded(config: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise UsageError unless a run's configuration says what was found of its data."""
+    found = config.get("recorded")
+    for name in names:
+        if not isinstance(found, Mapping) or name not in found:
+            raise UsageError(f"config.toml has no {name!r} in [recorded]")
+
+
+@contextmanager
+def within_memory(options: WordsOptions) -> Iterator[None]:
+    """Say in a line that a model is too large.
+
+    Raises   UnrolledError when it is
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        raise UnrolledError(
+            f"a model with hidden_size {options.hidden_size}, {options.layers} layers and embedding_size "
+            f"{options.embedding_size} cannot be made: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def refuse_idle(options: Any, names: Iterable[str], reason: str) -> None:
+    """Raise UsageError for options that were given, and have no effect."""
+    for described in fields(options):
+        if described.name in names and getattr(options, described.name) != described.default:
+            raise UsageError(f"{reason}: leave out {described.name}")
+
+
 def word_vectors(options: WordsOptions, reader: Reader) -> WordVectors:
     """The vectors of a reader's words, drawn at random."""
     return WordVectors(
@@ -188,8 +220,10 @@ def near(vectors: WordVectors, reader: Reader, word: str, top: int) -> list[tupl
 
     Raises   UsageError for what is not one word, or where nothing is known of it
     """
+    word = normalised(word)
     if reader.split(word) != [word]:
-        raise UsageError(f"{word!r} is not one of {reader.unit}: give one, such as {reader.lexicon.words[0]!r}")
+        example = f", such as {reader.lexicon.words[0]!r}" if reader.lexicon.words else ""
+        raise UsageError(f"{word!r} is not one of {reader.unit}: give one{example}")
     if word not in reader.lexicon and reader.lexicon.spelling.kind == "none":
         raise UsageError(f"{word!r} is not among the {len(reader.lexicon) - 1:,} {reader.unit} that the model knows")
     words = [word, *(other for other in reader.lexicon.words[:MOST_FREQUENT] if other != word)]
@@ -201,34 +235,26 @@ def layers_of(options: WordsOptions, cell: Cell, size: int, model: str = "recurr
 
     model   recurrent, or what it is compared with
     words   that a window-mlp sees at once
-
-    Raises   UnrolledError when it is too large for the memory
     """
-    try:
-        if model == "window-mlp":
-            return WindowMLP(size, options.hidden_size, words)
-        if model != "recurrent":
-            return Recurrent(cell, size, options.hidden_size, backend=options.backend)
-        return network(
-            cell,
-            size,
-            options.hidden_size,
-            options.layers,
-            structure=options.structure,
-            bidirectional=options.bidirectional,
-            dropout=nn.Dropout(options.dropout),
-            recurrent_dropout=options.recurrent_dropout,
-            zoneout=options.zoneout,
-            weight_drop=options.weight_drop,
-            chrono=options.chrono or None,
-            backend=options.backend,
-            precision=options.precision,
-        )
-    except (MemoryError, RuntimeError) as error:
-        raise UnrolledError(
-            f"a model with hidden_size {options.hidden_size} and {options.layers} layers cannot be made: "
-            f"{str(error).splitlines()[0]}"
-        ) from error
+    if model == "window-mlp":
+        return WindowMLP(size, options.hidden_size, words)
+    if model != "recurrent":
+        return Recurrent(cell, size, options.hidden_size, backend=options.backend)
+    return network(
+        cell,
+        size,
+        options.hidden_size,
+        options.layers,
+        structure=options.structure,
+        bidirectional=options.bidirectional,
+        dropout=nn.Dropout(options.dropout),
+        recurrent_dropout=options.recurrent_dropout,
+        zoneout=options.zoneout,
+        weight_drop=options.weight_drop,
+        chrono=options.chrono or None,
+        backend=options.backend,
+        precision=options.precision,
+    )
 
 
 def described(lengths: Numbers, unit: str) -> str:

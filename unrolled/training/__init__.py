@@ -111,9 +111,8 @@ def _resume(folder: Path, task: str, data: Any, show: Show, quiet: bool) -> Run:
                 )
     learner = _learner(begun.task, data, settled, begun)
     if learner.digest != found["digest"]:
-        raise UsageError(
-            f"the data of {folder} have changed since: a new training can go on with --start-from {folder}"
-        )
+        hint = f": a new training can go on with --start-from {folder}" if begun.task == "language-model" else ""
+        raise UsageError(f"the data of {folder} have changed since{hint}")
     training = Training(learner, learner.training, checkpoint)
     if not quiet:
         tell(learner.description, [*learner.notices, f"resumed after step {training.number:,}"])

@@ -103,7 +103,8 @@ class Training:
         self.every = math.ceil(self.steps / options.evaluations)
         self.seconds = 0.0
         self.skipped = 0
-        self.lowest: float | None = None
+        # The loss of the best weights so far, behind the figure that decides, where there is one.
+        self.lowest: list[float] | None = None
         self.waited = 0
         self.best: dict[str, Tensor] | None = None
         self._state: Any = None
@@ -191,8 +192,8 @@ class Training:
         loss = self.task.evaluate()
         if loss is None:
             return None
-        # The first figure decides, where there is one: the higher, the better.
-        decides = next((-figure for figure in self.task.figures().values()), loss)
+        # The first figure decides, where there is one: the higher, the better; among equal ones the loss.
+        decides = next(([-figure, loss] for figure in self.task.figures().values()), [loss])
         best = math.isfinite(loss) and (self.lowest is None or decides < self.lowest)
         if best:
             self.lowest, self.waited = decides, 0
@@ -235,6 +236,9 @@ class Training:
     def _restore(self, start: Checkpoint) -> None:
         for name in _FACTS:
             setattr(self, name, start.facts[name])
+        # Earlier versions wrote the loss alone.
+        if isinstance(self.lowest, float):
+            self.lowest = [self.lowest]
         self.task.model.load_state_dict(start.part("weights"))
         restore_optimiser(self.optimiser, start.part("optimiser"))
         self.best = start.part("best") or None

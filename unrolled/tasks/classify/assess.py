@@ -45,7 +45,7 @@ def assess(
         "known_again": int(known_again.sum()),
         "methods": {name: figures(p, wanted, several) for name, p in methods},
         "calibration": [list(each) for each in calibration(model, wanted, several)],
-        "worst": [_shown(texts[row], model[row], labels) for row in worst(model, wanted, WORST)],
+        "worst": [_shown(texts[row], model[row], labels) for row in worst(model, wanted, several, WORST)],
     }
     if known_again.any() and new.any():
         found["without_known"] = {name: figures(p[new], wanted[new], several) for name, p in methods}
@@ -66,6 +66,7 @@ def _shown(text: Example, probabilities: NDArray[np.float64], labels: Labels) ->
     shown = " | ".join(text.texts)
     return {
         "text": shown if len(shown) <= SHOWN else f"{shown[:SHOWN]} …",
+        "columns": [column[:SHOWN] for column in text.texts],
         "label": text.label,
         "given": (labels.separator or " ").join(labels.names[place] for place in np.flatnonzero(given)),
         "probability": float(probabilities[given].min()) if given.any() else float(1 - probabilities.max()),

@@ -58,7 +58,6 @@ def _bag(
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
-    from sklearn.multiclass import OneVsRestClassifier
 
     start = time.perf_counter()
     bag = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, lowercase=True, **BAGS[name])
@@ -67,12 +66,20 @@ def _bag(
         seen = bag.fit_transform(texts)
     except ValueError:
         return Baseline(name, _shares(wanted, labels, len(others)).probabilities, time.perf_counter() - start)
-    regression = LogisticRegression(C=REGULARISATION[name], max_iter=200, random_state=seed)
-    classifier: Any = OneVsRestClassifier(regression) if several else regression
+    read = bag.transform(others)
+    # One regression where a text has one label; else one a label, which may stand in all texts or in none.
+    columns = [wanted] if not several else list(wanted.T.astype(int))
+    given = np.zeros((len(others), labels))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        classifier.fit(seen, wanted)
-    given = np.zeros((len(others), labels))
-    places = np.arange(labels) if several else classifier.classes_
-    given[:, places] = classifier.predict_proba(bag.transform(others))
+        for place, column in enumerate(columns):
+            if several and len(np.unique(column)) == 1:
+                given[:, place] = column[0]
+                continue
+            regression = LogisticRegression(C=REGULARISATION[name], max_iter=200, random_state=seed)
+            found = regression.fit(seen, column).predict_proba(read)
+            if several:
+                given[:, place] = found[:, 1]
+            else:
+                given[:, regression.classes_] = found
     return Baseline(name, given, time.perf_counter() - start)

@@ -97,9 +97,8 @@ def confusion(probabilities: Probabilities, wanted: NDArray[np.bool_]) -> NDArra
     return np.bincount(pairs, minlength=labels * labels).reshape(labels, labels)
 
 
-def worst(probabilities: Probabilities, wanted: NDArray[np.bool_], count: int) -> list[int]:
-    """The texts whose labels are held the least likely, the worst first, of those that are wrong."""
-    likely = np.where(wanted, probabilities, 1 - probabilities)
-    least = likely.min(1) if wanted.sum(1).max(initial=0) != 1 else (probabilities * wanted).sum(1)
-    wrong = np.flatnonzero(least <= 0.5)
-    return [int(row) for row in wrong[np.argsort(least[wrong], kind="stable")][:count]]
+def worst(probabilities: Probabilities, wanted: NDArray[np.bool_], several: bool, count: int) -> list[int]:
+    """The texts of those that are wrong whose labels are held the least likely, the worst first."""
+    wrong = np.flatnonzero((decided(probabilities, several) != wanted).any(1))
+    likely = np.where(wanted, probabilities, 1 - probabilities).min(1) if several else (probabilities * wanted).sum(1)
+    return [int(row) for row in wrong[np.argsort(likely[wrong], kind="stable")][:count]]

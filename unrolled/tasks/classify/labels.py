@@ -135,4 +135,4 @@ def parts(label: str, separator: str) -> list[str]:
 
 
 def _in_order(name: str) -> tuple[float, str]:
-    return (float(name) if name.lstrip("-").isdecimal() else float("inf"), name)
+    return (float(name) if name.removeprefix("-").isdecimal() else float("inf"), name)

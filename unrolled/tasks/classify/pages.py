@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from unrolled.data.splitting import SPELLED
 from unrolled.report import Section
 from unrolled.report.map import word_map
+from unrolled.report.text import clean
 from unrolled.tasks.reading import vectors_of
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def sections(run: ClassifyRun) -> list[Section]:
     if worst:
         wrong = [(each["text"], each["label"], each["given"] or "none", f"{each['probability']:.1%}") for each in worst]
         shown.append(Section.table("The worst errors", wrong, ("text", "label", "given", "probability")))
-        shown.append(Section.coloured("What it went by there", [explained(run, each) for each in worst[:EXPLAINED]]))
+        labelled = [each for each in worst if each["given"]][:EXPLAINED]
+        shown.append(Section.coloured("What it went by there", [explained(run, each) for each in labelled]))
     words = [word for word in run.reader.lexicon.words if any(map(str.isalpha, word))][:MAPPED]
     if run.config["data"]["unit"] in SPELLED and len(words) >= FEWEST_MAPPED:
         shown.append(mapped(run, words))
@@ -95,7 +97,7 @@ def told(measured: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append(("", f"without {measured['known_again']:,} texts that were trained on, too:"))
         rows += _values(others)
     rows += [
-        (f"wrong: {each['given'] or 'none'}, {each['probability']:.1%}", f"{each['text']} ({each['label']})")
+        (f"wrong: {each['given'] or 'none'}, {each['probability']:.1%}", f"{in_a_line(each['text'])} ({each['label']})")
         for each in measured["worst"][:TOLD]
     ]
     return rows
@@ -141,10 +143,8 @@ def mistaken(confusion: Sequence[Sequence[int]], names: Sequence[str], most: int
 
 def explained(run: ClassifyRun, each: Mapping[str, Any]) -> tuple[str, list[tuple[str, float]]]:
     """A text that was wrong, with what each part did for the label that was given."""
-    columns = each["text"].removesuffix(" …").split(" | ", len(run.config["recorded"]["columns"]) - 1)
-    columns += [""] * (len(run.config["recorded"]["columns"]) - len(columns))
-    found = run.explain(columns)
-    return f"given {each['given'] or 'none'}, labelled {each['label']}", [(part, nats) for part, nats in found]
+    found = run.explain(each["columns"], each["given"])
+    return f"given {each['given']}, labelled {each['label'] or 'none'}", [(part, nats) for part, nats in found]
 
 
 def card_figures(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
@@ -156,3 +156,8 @@ def card_figures(found: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         for method, values in found["methods"].items()
         for name, value in values.items()
     ]
+
+
+def in_a_line(text: str) -> str:
+    """A text as a terminal can show it: in one line, without what steers it."""
+    return " ".join(clean(text).split())

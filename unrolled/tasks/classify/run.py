@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +12,12 @@ from torch import Tensor
 
 from unrolled.cells import resolve
 from unrolled.data.examples import Examples, examples, sources_of
+from unrolled.data.labelled import normalised
 from unrolled.data.reader import Reader
 from unrolled.data.unlabelled import Unlabelled
 from unrolled.data.vectors import Vectors
 from unrolled.data.words import Encoded, Numbers
-from unrolled.errors import UsageError
+from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
 from unrolled.models.many_to_one import ManyToOne
 from unrolled.models.text import Member, TextModel
@@ -29,7 +30,16 @@ from unrolled.tasks.classify.explain import Influence, influences
 from unrolled.tasks.classify.figures import Probabilities, decided
 from unrolled.tasks.classify.labels import Labels
 from unrolled.tasks.classify.pages import card_figures, sections, told
-from unrolled.tasks.reading import in_batches, known_again, layers_of, near, vectors_of, word_vectors
+from unrolled.tasks.reading import (
+    check_recorded,
+    in_batches,
+    known_again,
+    layers_of,
+    near,
+    vectors_of,
+    within_memory,
+    word_vectors,
+)
 
 # What is not recurrent, and the cell whose equations it follows.
 COMPARED = {"bag-of-words": "bag-of-words", "mlp": "mlp", "window-mlp": "mlp"}
@@ -69,7 +79,8 @@ def build(options: ClassifyOptions, cell: Cell, reader: Reader, labels: Labels) 
         layer = layers_of(options, cell, vectors.output_size, options.model, options.words)
         return Member(vectors, ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout))
 
-    return TextModel([member() for _ in range(options.members)], wide=reader.wide, scores=labels.scores)
+    with within_memory(options):
+        return TextModel([member() for _ in range(options.members)], wide=reader.wide, scores=labels.scores)
 
 
 def read_all(encoded: Encoded, rows: Numbers, model: TextModel) -> tuple[Numbers, Tensor]:
@@ -103,6 +114,7 @@ class ClassifyRun(Run):
         Raises   UsageError when its configuration makes no sense or its weights do not fit
         """
         options = configured(folder.config)
+        check_recorded(folder.config, ("columns", "label", "texts", "held_out_texts"))
         cell = parse(folder.cell)
         try:
             if not isinstance(folder.vocabulary, Mapping) or set(folder.vocabulary) != {"reader", "labels"}:
@@ -132,14 +144,16 @@ class ClassifyRun(Run):
         return found
 
     def _columns(self, text: str | Sequence[str]) -> tuple[str, ...]:
-        columns = (text,) if isinstance(text, str) else tuple(text)
         expected = self.config["recorded"]["columns"]
-        if len(columns) != len(expected) or not all(isinstance(each, str) for each in columns):
+        columns = (text,) if isinstance(text, str) else tuple(text) if isinstance(text, Sequence) else ()
+        if not columns or not all(isinstance(each, str) for each in columns):
+            raise UsageError(f"{short(text)} is no text")
+        if len(columns) != len(expected):
             raise UsageError(
                 f"a text has {len(expected)} columns, {', '.join(expected)}, not {len(columns)}: give "
                 + ("a text" if len(expected) == 1 else "a tuple of texts for each")
             )
-        return columns
+        return tuple(map(normalised, columns))
 
     def predict(self, texts: str | Sequence[str | Sequence[str]]) -> Any:
         """The label of a text, a `Prediction`, or a list of them for a list of texts.
@@ -151,6 +165,9 @@ class ClassifyRun(Run):
         """
         if isinstance(texts, str):
             return self.predict([texts])[0]
+        if not isinstance(texts, Iterable):
+            raise UsageError(f"{short(texts)} is no text, nor a list of texts")
+        texts = list(texts)
         return [self._predicted(row) for row in self.probabilities(texts)]
 
     def _predicted(self, row: np.ndarray[Any, np.dtype[np.float64]]) -> Prediction:
@@ -187,7 +204,7 @@ class ClassifyRun(Run):
         return examples(
             data,
             encoding=encoding or self.config["data"]["encoding"],
-            text=column or ",".join(recorded["columns"]),
+            text=column or recorded["columns"],
             label=label or recorded["label"],
             skip_bad=skip_bad,
             unlabelled=bool(self.labels.separator),
@@ -199,7 +216,7 @@ class ClassifyRun(Run):
 
         column   that of the texts, several with commas between; as in training if not given
         """
-        columns = [name.strip() for name in column.split(",")] if column else self.config["recorded"]["columns"]
+        columns = [name.strip() for name in column.split(",")] if column else list(self.config["recorded"]["columns"])
         expected = len(self.config["recorded"]["columns"])
         if len(columns) != expected:
             raise UsageError(f"the model reads {expected} columns, not {len(columns)}: {', '.join(columns)}")
@@ -212,9 +229,9 @@ class ClassifyRun(Run):
         Raises   UsageError for what is no text, or a label that there is not
         """
         parts = self.reader.split(*self._columns(text))
-        wanted = label or self.predict([text])[0].label or self.labels.names[0]
-        names = [wanted] if not self.labels.separator else wanted.split(self.labels.separator)
-        return influences(self.model.eval(), self.reader, parts, self.labels, self.labels.numbers(names[0])[0])
+        wanted = self.labels.numbers(label or self.predict([text])[0].label)
+        # A text without a label: what speaks for the first one.
+        return influences(self.model.eval(), self.reader, parts, self.labels, wanted[0] if wanted else 0)
 
     def vectors(self) -> tuple[list[str], Vectors]:
         """The words that the model knows, the most frequent first, and their vectors.

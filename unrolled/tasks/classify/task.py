@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from unrolled.data.examples import Example, Examples, examples, split
 from unrolled.data.reader import closed, learn_reader, spelling_of
-from unrolled.data.words import Lexicon, Numbers, Texts
+from unrolled.data.words import LONGEST, Lexicon, Numbers, Texts
 from unrolled.errors import short
 from unrolled.models.text import TextModel
 from unrolled.options import ClassifyDataOptions, ClassifyOptions, ClassifyTrainingOptions
@@ -30,12 +31,15 @@ from unrolled.tasks.reading import (
     begin_with,
     described,
     known_again,
+    refuse_idle,
     seen,
 )
 
 SHOWN_LABELS = 12
 # A group of characters that so many texts have counts a half.
 RARE = 5
+# Of the linear model, at most.
+WEIGHTS = 2**24
 # Held-out texts that are read at an evaluation in training, at most.
 EVALUATED_TEXTS = 20_000
 
@@ -53,8 +57,11 @@ class ClassifyTask(TextTask):
     def __init__(
         self, texts: Examples, data: ClassifyDataOptions, model: ClassifyOptions, training: ClassifyTrainingOptions
     ):
+        if data.held_out_data:
+            data = replace(data, held_out_data=os.path.abspath(data.held_out_data))
         self.examples, self.data, self.options = texts, data, model
         self.cell = cell_of(model)
+        _refuse_what_is_idle(data, model)
         self.labels = Labels.of(texts.labels, data.separator)
         self.other = self._held_out_data() if data.held_out_data else None
         wanted = list(texts.labels)
@@ -70,7 +77,7 @@ class ClassifyTask(TextTask):
         counts = read.counts(train)
         spelling = spelling_of(model.spelling, data.unit, counts, model.buckets, "ngrams")
         self.reader.lexicon = Lexicon.of(counts, spelling, 1 if closed(data.unit) else data.min_count)
-        self.reader.wide = model.wide if model.model == "recurrent" else 0
+        self.reader.wide = self._wide(read, train)
         super().__init__(self.reader.encode(read), train, held_out, training)
         self.targets = self.labels.targets(wanted)
         self.weights = torch.ones(len(wanted))
@@ -83,7 +90,9 @@ class ClassifyTask(TextTask):
         if self.reader.cut:
             self.notices.append(f"{self.reader.cut:,} texts are longer than {data.longest:,} {data.unit}: cut there")
         if model.vectors:
-            self.notices.append(begin_with(self.model.vectors, model.vectors, self.reader))
+            for member in self.model.each():
+                said = begin_with(member.vectors, model.vectors, self.reader)
+            self.notices.append(said)
         self._try_one_step()
 
     @classmethod
@@ -106,12 +115,20 @@ class ClassifyTask(TextTask):
         return examples(
             self.data.held_out_data,
             encoding=self.data.encoding,
-            text=",".join(columns.texts),
+            text=columns.texts,
             label=columns.label,
             skip_bad=self.data.skip_bad,
             unlabelled=bool(self.data.separator),
             check=lambda example: self.labels.numbers(example.label),
         )
+
+    def _wide(self, read: Texts, train: Numbers) -> int:
+        """Numbers for groups of characters: as many as asked for, fewer where the texts are few or the labels many."""
+        if self.options.model != "recurrent" or not self.options.wide:
+            return 0
+        characters = sum(len(word) * count for word, count in read.counts(train).items())
+        most = min(LONGEST * characters, WEIGHTS // self.labels.scores)
+        return min(self.options.wide, 1 << max(8, most.bit_length() - 1))
 
     def _trust(self, train: Numbers) -> NDArray[np.float32]:
         """By how much each group of characters counts, of the texts that are trained on: a half for RARE texts."""
@@ -239,3 +256,23 @@ class ClassifyTask(TextTask):
         }
         config = configuration_of(self.name, self.cell, tables, recorded)
         return ClassifyRun(self.cell, self.model, self.reader, self.labels, config, metrics)
+
+
+# What a network of layers alone has.
+OF_LAYERS = (
+    "bidirectional", "layers", "structure", "recurrent_dropout", "zoneout", "weight_drop", "chrono", "precision", "wide"
+)  # fmt: skip
+
+
+def _refuse_what_is_idle(data: ClassifyDataOptions, model: ClassifyOptions) -> None:
+    """Raise UsageError for options that have no effect beside others."""
+    if model.model != "recurrent":
+        refuse_idle(model, OF_LAYERS, f"a {model.model} has none of that")
+    if model.model != "window-mlp":
+        refuse_idle(model, ("words",), "only a window-mlp sees so many words at once")
+    if model.model == "bag-of-words":
+        refuse_idle(model, ("pooling",), "a bag of words is pooled as a mean")
+    if closed(data.unit):
+        refuse_idle(data, ("min_count",), f"no {data.unit} are unknown, however rare")
+    if data.held_out_data:
+        refuse_idle(data, ("held_out",), "held_out_data are evaluated on, and no share of the others")

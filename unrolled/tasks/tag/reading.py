@@ -20,7 +20,7 @@ from unrolled.layers.words import Words
 from unrolled.models.tagger import Scores, Tagger
 from unrolled.options import TagOptions
 from unrolled.tasks.classify.labels import Labels
-from unrolled.tasks.reading import READ_TOKENS, layers_of, word_vectors
+from unrolled.tasks.reading import READ_TOKENS, layers_of, within_memory, word_vectors
 from unrolled.tasks.tag.tags import Tags
 
 # Of a chain, at each step: pairs of labels that are held at once, and steps that are read for all that.
@@ -40,11 +40,12 @@ def build(options: TagOptions, cell: Cell, reader: Reader, tags: Tags, intents: 
 
     Raises   UnrolledError when it is too large for the memory
     """
-    vectors = word_vectors(options, reader)
-    layer = layers_of(options, cell, vectors.output_size)
     crf = tags.crf() if options.crf else None
     scores = intents.scores if intents is not None else 0
-    return Tagger(vectors, layer, len(tags.names), crf=crf, intents=scores, dropout=options.dropout)
+    with within_memory(options):
+        vectors = word_vectors(options, reader)
+        layer = layers_of(options, cell, vectors.output_size)
+        return Tagger(vectors, layer, len(tags.names), crf=crf, intents=scores, dropout=options.dropout)
 
 
 def checker(tags: Tags, intents: Labels | None) -> Callable[[Sentence], object]:

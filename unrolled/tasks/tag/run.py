@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-from unicodedata import normalize
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from unrolled.data.labelled import normalised
 from unrolled.data.reader import Reader
 from unrolled.data.sentences import Sentence, Sentences, sentences, sources_of_tokens
 from unrolled.data.splitting import splitter
 from unrolled.data.unlabelled import Unlabelled
+from unrolled.data.vectors import Vectors
 from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
 from unrolled.models.tagger import Tagger
@@ -22,7 +23,7 @@ from unrolled.report import Section, model_card
 from unrolled.run import RunFolder
 from unrolled.tasks.base import Run, configured, with_weights
 from unrolled.tasks.classify.labels import Labels
-from unrolled.tasks.reading import known_again
+from unrolled.tasks.reading import check_recorded, known_again, near, vectors_of
 from unrolled.tasks.tag.assess import Method, assess
 from unrolled.tasks.tag.pages import card_figures, sections, told
 from unrolled.tasks.tag.reading import build, checker, read_in_pieces
@@ -67,6 +68,7 @@ class TagRun(Run):
         Raises   UsageError when its configuration makes no sense or its weights do not fit
         """
         options = configured(folder.config)
+        check_recorded(folder.config, ("column",))
         cell = parse(folder.cell)
         try:
             if not isinstance(folder.vocabulary, Mapping) or set(folder.vocabulary) != {"reader", "tags", "intents"}:
@@ -188,6 +190,21 @@ class TagRun(Run):
         probabilities = [np.array(each.probabilities) for each in found]
         return Method(self.cell.name, [each.labels for each in found], probabilities, intents)
 
+    def vectors(self) -> tuple[list[str], Vectors]:
+        """The words that the model knows, the most frequent first, and their vectors.
+
+        Shapes   the vectors are (words, size)
+        """
+        words = self.reader.lexicon.words
+        return words, vectors_of(self.model.vectors, self.reader, words)
+
+    def neighbours(self, word: str, top: int = 10) -> list[tuple[str, float]]:
+        """The words nearest to a word, with the cosines of the angles between their vectors.
+
+        Raises   UsageError for what is not one word, or where nothing is known of it
+        """
+        return near(self.model.vectors, self.reader, word, top)
+
     def told(self, measured: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """What an evaluation has measured, for people."""
         return told(measured)
@@ -239,4 +256,4 @@ def _checked(tokens: Any) -> list[str]:
     """
     if not isinstance(tokens, list | tuple) or not all(isinstance(token, str) for token in tokens):
         raise UsageError(f"a sentence is a text or a list of tokens, not {short(tokens)}")
-    return [normalize("NFC", token) for token in tokens]
+    return [normalised(token) for token in tokens]
