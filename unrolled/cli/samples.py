@@ -14,8 +14,8 @@ from unrolled.errors import MissingExtraError, UsageError
 # Sample -> options that suit it; texts to show what was learned by.
 PRESETS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
     "languages": (
-        {"unit": "characters", "hidden_size": 192, "embedding_size": 64, "epochs": 12, "learning_rate": 0.004,
-         "min_count": 1, "word_dropout": 0.0},
+        {"unit": "characters", "hidden_size": 192, "embedding_size": 64, "epochs": 5, "learning_rate": 0.004,
+         "min_count": 1, "word_dropout": 0.0, "baselines": False},
         ("대한민국", "Suomi", "Deutschland", "Éire", "Ελλάδα"),
     ),
     "reviews": ({"epochs": 4}, ("a moving and beautifully acted film", "dull , predictable and far too long")),

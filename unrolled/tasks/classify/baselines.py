@@ -17,6 +17,8 @@ BAGS: dict[str, dict[str, Any]] = {
     "TF-IDF of words": {"analyzer": "word", "token_pattern": r"(?u)\b\w+\b|[^\w\s]"},
     "TF-IDF of characters, 1 to 4": {"analyzer": "char", "ngram_range": (1, 4), "min_df": 2},
 }
+# Of a regression, at most: of many labels the most frequent features alone.
+WEIGHTS = 2**24
 REGULARISATION = {"TF-IDF of words": 4.0, "TF-IDF of characters, 1 to 4": 4.0}
 
 
@@ -60,7 +62,8 @@ def _bag(
     from sklearn.linear_model import LogisticRegression
 
     start = time.perf_counter()
-    bag = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, lowercase=True, **BAGS[name])
+    most = WEIGHTS // (labels if labels > 2 else 1)
+    bag = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, lowercase=True, max_features=most, **BAGS[name])
     # Texts of which nothing is rare or frequent enough to count.
     try:
         seen = bag.fit_transform(texts)
