@@ -195,6 +195,15 @@ def test_inspect_shows_a_run_neighbours_and_writes_vectors(
     assert main(["inspect", str(folder), "--neighbours", "two words"]) == 2
 
 
+def test_inspect_shows_what_a_tagger_is_and_which_words_it_holds_alike(
+    tagger: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = answered(capsys, "inspect", tagger)
+    assert "entity F1" in shown
+    assert "intent" in shown
+    assert len(answered(capsys, "inspect", tagger, "--neighbours", "to", "--top", 2).splitlines()) == 2
+
+
 def test_a_sample_is_trained_on_and_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +11,10 @@ import pytest
 import torch
 
 import unrolled
+from tests.training.interrupting import InterruptAfter
 from unrolled.errors import UsageError
 from unrolled.tasks import ClassifyRun
-from unrolled.tasks.base import Learner
 from unrolled.tasks.classify.figures import worst
-from unrolled.training.loop import Event, Step
 
 SMALL: dict[str, Any] = {
     "hidden_size": 8, "embedding_size": 8, "epochs": 6, "learning_rate": 0.02, "dropout": 0.1, "word_dropout": 0.0,
@@ -163,16 +159,22 @@ def test_the_odds_fall_without_the_word_that_decides(run: ClassifyRun) -> None:
     )
 
 
-def test_held_out_texts_of_a_file_of_their_own_and_texts_that_were_seen(tmp_path: Path) -> None:
+def test_held_out_texts_of_a_file_of_their_own_and_texts_that_were_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     data, other = reviews(), reviews(40, seed=9)
     other["text"][:10], other["label"][:10] = data["text"][:10], data["label"][:10]
-    run = trained(write(tmp_path / "a.tsv", data), held_out_data=str(write(tmp_path / "b.tsv", other)))
+    write(tmp_path / "b.tsv", other)
+    monkeypatch.chdir(tmp_path)
+    run = trained(write(tmp_path / "a.tsv", data), held_out_data="b.tsv")
     assert run.assessment is not None
     assert run.assessment["texts"] == 40
     assert run.assessment["known_again"] == 10
     measured = run.evaluate(tmp_path / "b.tsv")
     assert measured["methods"]["recurrent"] == pytest.approx(run.assessment["methods"]["recurrent"])
     assert measured["known_again"] == 10
+    # Resumed from another folder, it finds them all the same.
+    assert Path(run.config["data"]["held_out_data"]).is_absolute()
     assert "recurrent" in measured["without_known"]
 
 
@@ -282,19 +284,6 @@ def test_what_is_most_wrong_is_wrong() -> None:
     assert worst(one, np.eye(3, dtype=bool)[[0, 0]], False, 5) == [1]
     several = np.array([[0.1, 0.1], [0.9, 0.1], [0.2, 0.9]])
     assert worst(several, np.array([[False, False], [True, False], [True, False]]), True, 5) == [2]
-
-
-class InterruptAfter:
-    """Shows nothing, and sends Ctrl-C after a step."""
-
-    def __init__(self, number: int):
-        self.number = number
-
-    def __call__(self, events: Iterator[Event], task: Learner) -> Iterator[Event]:
-        for event in events:
-            if isinstance(event, Step) and event.number == self.number:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield event
 
 
 @pytest.mark.parametrize("point", [3, 130])

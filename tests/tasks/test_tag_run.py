@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +11,12 @@ import torch
 
 import unrolled
 from tests.tasks.tagging import SMALL, neighbours, train, travels
+from tests.training.interrupting import InterruptAfter
 from unrolled.data.entities import misfits
 from unrolled.errors import UsageError
 from unrolled.tasks import TagRun
-from unrolled.tasks.base import Learner
 from unrolled.tasks.tag import Tagged
 from unrolled.tasks.tag.pages import coloured
-from unrolled.training.loop import Event, Step
 
 CRF: dict[str, Any] = {"crf": True, "scheme": "BIOES", "intent": "intent", "spelling": "characters"}
 
@@ -236,19 +232,6 @@ def test_a_damaged_vocabulary_is_said(vocabulary: dict[str, Any], message: str, 
     (tmp_path / "run" / "vocabulary.json").write_text(json.dumps(broken))
     with pytest.raises(UsageError, match=rf"vocabulary\.json is damaged: {message}"):
         unrolled.load(tmp_path / "run")
-
-
-class InterruptAfter:
-    """Shows nothing, and sends Ctrl-C after a step."""
-
-    def __init__(self, number: int):
-        self.number = number
-
-    def __call__(self, events: Iterator[Event], task: Learner) -> Iterator[Event]:
-        for event in events:
-            if isinstance(event, Step) and event.number == self.number:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield event
 
 
 @pytest.mark.parametrize("options", [{}, CRF], ids=["plain", "crf"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import subprocess
@@ -18,10 +17,11 @@ import torch
 from torch import Tensor
 
 import unrolled
+from tests.training.interrupting import InterruptAfter
 from unrolled.errors import UnrolledError, UsageError
 from unrolled.tasks import LanguageModelRun
 from unrolled.tasks.base import Learner
-from unrolled.training.loop import Event, Step, Stopped
+from unrolled.training.loop import Event, Stopped
 
 TEXT = "the cat sat on the mat and the dog sat on the log.\n" * 30
 SMALL: dict[str, Any] = {"hidden_size": 8, "batch_size": 4, "window": 16, "epochs": 3, "dropout": 0.3}
@@ -38,19 +38,6 @@ def text(tmp_path: Path) -> Path:
     path = tmp_path / "text.txt"
     path.write_text(TEXT)
     return path
-
-
-class InterruptAfter:
-    """Shows nothing, and sends Ctrl-C after a step."""
-
-    def __init__(self, number: int):
-        self.number = number
-
-    def __call__(self, events: Iterator[Event], task: Learner) -> Iterator[Event]:
-        for event in events:
-            if isinstance(event, Step) and event.number == self.number:
-                os.kill(os.getpid(), signal.SIGINT)
-            yield event
 
 
 def silent(events: Iterator[Event], task: Learner) -> Iterator[Event]:

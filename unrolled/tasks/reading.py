@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from unrolled.data.buckets import buckets, in_number, padding
-from unrolled.data.labelled import normalised
+from unrolled.data.labelled import Labelled, normalised
 from unrolled.data.reader import Reader
 from unrolled.data.vectors import Vectors, neighbours, read_vectors
 from unrolled.data.words import Encoded, Numbers
@@ -23,15 +26,22 @@ from unrolled.errors import UnrolledError, UsageError
 from unrolled.language import Cell
 from unrolled.layers import Recurrent, SequenceLayer, WindowMLP, network
 from unrolled.layers.words import Words, WordVectors
-from unrolled.options import BatchOptions, WordsOptions
+from unrolled.models.text import WordModel
+from unrolled.options import BatchOptions, LabelledOptions, WordsOptions
+from unrolled.tasks.base import Run
 
 # Steps of a batch without gradients: more than in training, since nothing is kept.
 READ_TOKENS = 16_000
 SHOWN_ROWS = 5
 # Words whose vectors are computed at once, and those among which neighbours are sought.
 AT_ONCE, MOST_FREQUENT = 4000, 20_000
+# Why a share to hold out is refused.
+IDLE_SHARE = "held_out_data are evaluated on, and no share of the others"
 # An epoch has as many, however few the texts are.
 FEWEST_BATCHES = 50
+
+
+Options = TypeVar("Options", bound=LabelledOptions | WordsOptions)
 
 
 class Batch(NamedTuple):
@@ -44,6 +54,8 @@ class Batch(NamedTuple):
 class TextTask(ABC):
     """A task on texts with labels, for the loop: nothing is carried from one batch to the next.
 
+    given      the texts as they were read
+    other      those of the file of their own to evaluate on, if there is one
     encoded    all texts
     train      the rows to train on
     held_out   the rows to evaluate on
@@ -52,8 +64,10 @@ class TextTask(ABC):
     name: str
     unit: str
 
-    model: nn.Module
+    model: WordModel
     training: BatchOptions
+    given: Labelled[Any]
+    other: Labelled[Any] | None
 
     def __init__(self, encoded: Encoded, train: Numbers, held_out: Numbers, training: BatchOptions):
         self.encoded, self.train, self.held_out = encoded, train, held_out
@@ -113,11 +127,76 @@ class TextTask(ABC):
     def measure(self) -> tuple[float, Mapping[str, float]]:
         """The mean loss of the held-out texts, and further figures, the one that decides first."""
 
+    def _all(self) -> Iterator[Any]:
+        return chain(self.given, self.other or ())
+
+    def _of(self, rows: Numbers) -> Iterator[Any]:
+        """Some of the texts, which are read once more."""
+        wanted = set(rows.tolist())
+        return (found for row, found in enumerate(self._all()) if row in wanted)
+
+    @torch.no_grad()
+    def _try_one_step(self) -> None:
+        """Meet what cannot run before anything is made of it."""
+        self.model.eval()
+        self.model(self.encoded.batch(self.train[:2]))
+        self.model.train()
+
+    @property
+    def digest(self) -> str:
+        """A hash of the texts and labels as they were read."""
+        return self.given.digest + (self.other.digest if self.other is not None else "")
+
+    def _parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.model.parameters())
+
+    def _unknown(self, rows: Numbers) -> float:
+        """The share of words that have no vector of their own."""
+        return self.encoded.unknown(rows) / max(1, int(self.encoded.lengths[rows].sum()))
+
+    def _known_again(self) -> NDArray[np.bool_]:
+        """Which of the held-out texts are trained on, too."""
+        return known_again([self.encoded.texts.parts(int(row)) for row in self.held_out], self.model.seen)
+
     @property
     def padding(self) -> float:
         """The share of the steps of an epoch that is padding."""
         batches = self._batches(0)
         return padding(batches, self.encoded.lengths)
+
+
+class TextRun(Run):
+    """What was trained on texts with labels."""
+
+    model: WordModel
+    reader: Reader
+
+    def vectors(self) -> tuple[list[str], Vectors]:
+        """The words that the model knows, the most frequent first, and their vectors.
+
+        Shapes   the vectors are (words, size)
+        """
+        words = self.reader.lexicon.words
+        return words, vectors_of(cast(WordVectors, self.model.vectors), self.reader, words)
+
+    def neighbours(self, word: str, top: int = 10) -> list[tuple[str, float]]:
+        """The words nearest to a word, with the cosines of the angles between their vectors.
+
+        Raises   UsageError for what is not one word, or where nothing is known of it
+        """
+        return near(cast(WordVectors, self.model.vectors), self.reader, word, top)
+
+    @property
+    def assessment(self) -> Mapping[str, Any] | None:
+        """What was measured of the held-out texts when the training was over."""
+        found = [row for row in self.metrics if row["event"] == "assessment"]
+        return found[-1] if found else None
+
+
+def with_paths(options: Options, *names: str) -> Options:
+    """The options with whole paths, so that a training is resumed from wherever one stands."""
+    given = {name: os.path.abspath(getattr(options, name)) for name in names if getattr(options, name)}
+    return replace(options, **given)
 
 
 def in_batches(encoded: Encoded, rows: Numbers, call: Callable[[Words], Tensor]) -> Iterator[tuple[Numbers, Tensor]]:

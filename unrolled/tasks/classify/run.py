@@ -15,7 +15,6 @@ from unrolled.data.examples import Examples, examples, sources_of
 from unrolled.data.labelled import normalised
 from unrolled.data.reader import Reader
 from unrolled.data.unlabelled import Unlabelled
-from unrolled.data.vectors import Vectors
 from unrolled.data.words import Encoded, Numbers
 from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
@@ -24,19 +23,18 @@ from unrolled.models.text import Member, TextModel
 from unrolled.options import ClassifyOptions
 from unrolled.report import Section, model_card
 from unrolled.run import RunFolder
-from unrolled.tasks.base import Run, configured, with_weights
+from unrolled.tasks.base import configured, with_weights
 from unrolled.tasks.classify.assess import assess
 from unrolled.tasks.classify.explain import Influence, influences
 from unrolled.tasks.classify.figures import Probabilities, decided
 from unrolled.tasks.classify.labels import Labels
 from unrolled.tasks.classify.pages import card_figures, sections, told
 from unrolled.tasks.reading import (
+    TextRun,
     check_recorded,
     in_batches,
     known_again,
     layers_of,
-    near,
-    vectors_of,
     within_memory,
     word_vectors,
 )
@@ -89,7 +87,7 @@ def read_all(encoded: Encoded, rows: Numbers, model: TextModel) -> tuple[Numbers
     return np.concatenate([rows for rows, _ in found]), torch.cat([scores for _, scores in found])
 
 
-class ClassifyRun(Run):
+class ClassifyRun(TextRun):
     """A trained classifier."""
 
     unit = "texts"
@@ -233,21 +231,6 @@ class ClassifyRun(Run):
         # A text without a label: what speaks for the first one.
         return influences(self.model.eval(), self.reader, parts, self.labels, wanted[0] if wanted else 0)
 
-    def vectors(self) -> tuple[list[str], Vectors]:
-        """The words that the model knows, the most frequent first, and their vectors.
-
-        Shapes   the vectors are (words, size)
-        """
-        words = self.reader.lexicon.words
-        return words, vectors_of(self.model.vectors, self.reader, words)
-
-    def neighbours(self, word: str, top: int = 10) -> list[tuple[str, float]]:
-        """The words nearest to a word, with the cosines of the angles between their vectors.
-
-        Raises   UsageError for what is not one word, or where nothing is known of it
-        """
-        return near(self.model.vectors, self.reader, word, top)
-
     def told(self, measured: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """What an evaluation has measured, for people."""
         return told(measured)
@@ -259,12 +242,6 @@ class ClassifyRun(Run):
     def sections(self) -> Sequence[Section]:
         """What the report shows of this task."""
         return sections(self)
-
-    @property
-    def assessment(self) -> Mapping[str, Any] | None:
-        """What was measured of the held-out texts when the training was over."""
-        found = [row for row in self.metrics if row["event"] == "assessment"]
-        return found[-1] if found else None
 
     def vocabulary_json(self) -> Any:
         """The words and labels as they are written."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from unrolled.data.examples import Example, Examples, examples, split
+from unrolled.data.examples import Examples, examples, split
 from unrolled.data.reader import closed, learn_reader, spelling_of
 from unrolled.data.words import LONGEST, Lexicon, Numbers, Texts
 from unrolled.errors import short
@@ -25,14 +24,15 @@ from unrolled.tasks.classify.figures import figures, one_hot
 from unrolled.tasks.classify.labels import Labels
 from unrolled.tasks.classify.run import ClassifyRun, build, cell_of, read_all
 from unrolled.tasks.reading import (
+    IDLE_SHARE,
     SHOWN_ROWS,
     Batch,
     TextTask,
     begin_with,
     described,
-    known_again,
     refuse_idle,
     seen,
+    with_paths,
 )
 
 SHOWN_LABELS = 12
@@ -53,13 +53,14 @@ class ClassifyTask(TextTask):
     name = "classify"
     unit = "texts"
     model: TextModel
+    given: Examples
+    other: Examples | None
 
     def __init__(
         self, texts: Examples, data: ClassifyDataOptions, model: ClassifyOptions, training: ClassifyTrainingOptions
     ):
-        if data.held_out_data:
-            data = replace(data, held_out_data=os.path.abspath(data.held_out_data))
-        self.examples, self.data, self.options = texts, data, model
+        self.given, self.data, self.options = texts, with_paths(data, "held_out_data"), with_paths(model, "vectors")
+        data, model = self.data, self.options
         self.cell = cell_of(model)
         _refuse_what_is_idle(data, model)
         self.labels = Labels.of(texts.labels, data.separator)
@@ -111,7 +112,7 @@ class ClassifyTask(TextTask):
 
     def _held_out_data(self) -> Examples:
         """The texts to evaluate on, of a file of their own."""
-        columns = self.examples.columns
+        columns = self.given.columns
         return examples(
             self.data.held_out_data,
             encoding=self.data.encoding,
@@ -137,33 +138,11 @@ class ClassifyTask(TextTask):
             texts[self.encoded.groups_of(int(row))] += 1
         return (texts / (texts + RARE)).astype(np.float32)
 
-    def _all(self) -> Iterator[Example]:
-        yield from self.examples
-        if self.other is not None:
-            yield from self.other
-
-    def _of(self, rows: Numbers) -> Iterator[Example]:
-        """Some of the texts, which are read once more."""
-        wanted = set(rows.tolist())
-        return (example for row, example in enumerate(self._all()) if row in wanted)
-
-    @torch.no_grad()
-    def _try_one_step(self) -> None:
-        """Meet what cannot run before anything is made of it."""
-        self.model.eval()
-        self.model(self.encoded.batch(self.train[:2]))
-        self.model.train()
-
-    @property
-    def digest(self) -> str:
-        """A hash of the texts and labels as they were read."""
-        return self.examples.digest + (self.other.digest if self.other is not None else "")
-
     @property
     def description(self) -> list[tuple[str, str]]:
         """What was understood of the data."""
         lengths, unit = self.encoded.lengths, self.data.unit
-        counts = Counter(self.examples.labels)
+        counts = Counter(self.given.labels)
         shown = ", ".join(f"{short(label)} {count:,}" for label, count in counts.most_common(SHOWN_LABELS))
         more = f" and {len(counts) - SHOWN_LABELS:,} more" if len(counts) > SHOWN_LABELS else ""
         rows = [
@@ -184,20 +163,10 @@ class ClassifyTask(TextTask):
             rows.insert(1, ("duplicates", f"{again.mean():.1%} of the texts to evaluate on stand among the others"))
         return rows
 
-    def _parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
-
-    def _unknown(self, rows: Numbers) -> float:
-        return self.encoded.unknown(rows) / max(1, int(self.encoded.lengths[rows].sum()))
-
-    def _known_again(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
-        """Which of the held-out texts are trained on, too."""
-        return known_again([self.encoded.texts.parts(int(row)) for row in self.held_out], self.model.seen)
-
     def shown(self) -> list[str]:
         """The first texts as the network reads them, with their labels."""
         return [
-            f"{' | '.join(self.encoded.texts.parts(int(row)))} → {self.examples.labels[row]}"
+            f"{' | '.join(self.encoded.texts.parts(int(row)))} → {self.given.labels[row]}"
             for row in self.train[:SHOWN_ROWS]
         ]
 
@@ -248,10 +217,10 @@ class ClassifyTask(TextTask):
             "steps": steps,
             "texts": len(self.train),
             "held_out_texts": len(self.held_out),
-            "columns": list(self.examples.columns.texts),
-            "label": self.examples.columns.label,
+            "columns": list(self.given.columns.texts),
+            "label": self.given.columns.label,
             "digest": self.digest,
-            "files": [asdict(file) for file in self.examples.files],
+            "files": [asdict(file) for file in self.given.files],
             "padding": self.padding,
         }
         config = configuration_of(self.name, self.cell, tables, recorded)
@@ -275,4 +244,4 @@ def _refuse_what_is_idle(data: ClassifyDataOptions, model: ClassifyOptions) -> N
     if closed(data.unit):
         refuse_idle(data, ("min_count",), f"no {data.unit} are unknown, however rare")
     if data.held_out_data:
-        refuse_idle(data, ("held_out",), "held_out_data are evaluated on, and no share of the others")
+        refuse_idle(data, ("held_out",), IDLE_SHARE)

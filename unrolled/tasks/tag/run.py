@@ -15,15 +15,14 @@ from unrolled.data.reader import Reader
 from unrolled.data.sentences import Sentence, Sentences, sentences, sources_of_tokens
 from unrolled.data.splitting import splitter
 from unrolled.data.unlabelled import Unlabelled
-from unrolled.data.vectors import Vectors
 from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
 from unrolled.models.tagger import Tagger
 from unrolled.report import Section, model_card
 from unrolled.run import RunFolder
-from unrolled.tasks.base import Run, configured, with_weights
+from unrolled.tasks.base import configured, with_weights
 from unrolled.tasks.classify.labels import Labels
-from unrolled.tasks.reading import check_recorded, known_again, near, vectors_of
+from unrolled.tasks.reading import TextRun, check_recorded, known_again
 from unrolled.tasks.tag.assess import Method, assess
 from unrolled.tasks.tag.pages import card_figures, sections, told
 from unrolled.tasks.tag.reading import build, checker, read_in_pieces
@@ -42,7 +41,7 @@ class Tagged(NamedTuple):
     intent_probability: float = 0.0
 
 
-class TagRun(Run):
+class TagRun(TextRun):
     """A trained tagger."""
 
     unit = "tokens"
@@ -190,34 +189,17 @@ class TagRun(Run):
         probabilities = [np.array(each.probabilities) for each in found]
         return Method(self.cell.name, [each.labels for each in found], probabilities, intents)
 
-    def vectors(self) -> tuple[list[str], Vectors]:
-        """The words that the model knows, the most frequent first, and their vectors.
-
-        Shapes   the vectors are (words, size)
-        """
-        words = self.reader.lexicon.words
-        return words, vectors_of(self.model.vectors, self.reader, words)
-
-    def neighbours(self, word: str, top: int = 10) -> list[tuple[str, float]]:
-        """The words nearest to a word, with the cosines of the angles between their vectors.
-
-        Raises   UsageError for what is not one word, or where nothing is known of it
-        """
-        return near(self.model.vectors, self.reader, word, top)
-
     def told(self, measured: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """What an evaluation has measured, for people."""
         return told(measured)
 
+    def assessed(self) -> Sequence[tuple[str, str]]:
+        """What was measured of the held-out sentences, method by method, for people."""
+        return card_figures(self.assessment)
+
     def sections(self) -> Sequence[Section]:
         """What the report shows of this task."""
         return sections(self.assessment)
-
-    @property
-    def assessment(self) -> Mapping[str, Any] | None:
-        """What was measured of the held-out sentences when the training was over."""
-        found = [row for row in self.metrics if row["event"] == "assessment"]
-        return found[-1] if found else None
 
     def vocabulary_json(self) -> Any:
         """The words and labels as they are written."""

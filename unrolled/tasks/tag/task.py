@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from unrolled.cells import resolve
 from unrolled.data.examples import split
 from unrolled.data.reader import learn_reader, spelling_of
-from unrolled.data.sentences import Sentence, Sentences, sentences
+from unrolled.data.sentences import Sentences, sentences
 from unrolled.data.subwords import SUBWORDS
 from unrolled.data.words import Encoded, Lexicon, Numbers, Texts
 from unrolled.errors import UsageError, short
@@ -25,13 +24,15 @@ from unrolled.options import TagDataOptions, TagOptions, TagTrainingOptions
 from unrolled.tasks.base import Loss, Run, configuration_of
 from unrolled.tasks.classify.labels import Labels
 from unrolled.tasks.reading import (
+    IDLE_SHARE,
     SHOWN_ROWS,
     Batch,
     TextTask,
     begin_with,
     described,
-    known_again,
+    refuse_idle,
     seen,
+    with_paths,
 )
 from unrolled.tasks.tag.assess import Method, assess
 from unrolled.tasks.tag.baseline import MostFrequent
@@ -56,9 +57,14 @@ class TagTask(TextTask):
     name = "tag"
     unit = "tokens"
     model: Tagger
+    given: Sentences
+    other: Sentences | None
 
     def __init__(self, given: Sentences, data: TagDataOptions, model: TagOptions, training: TagTrainingOptions):
-        self.sentences, self.data, self.options = given, data, model
+        self.given, self.data, self.options = given, with_paths(data, "held_out_data"), with_paths(model, "vectors")
+        data, model = self.data, self.options
+        if data.held_out_data:
+            refuse_idle(data, ("held_out",), IDLE_SHARE)
         if data.unit in SUBWORDS or data.symbols is not None:
             raise UsageError(
                 "tokens are labelled as the data have them, and no subwords learned: leave out unit, symbols"
@@ -105,7 +111,7 @@ class TagTask(TextTask):
 
     def _held_out_data(self) -> Sentences:
         """The sentences to evaluate on, of a file of their own."""
-        columns = self.sentences.columns
+        columns = self.given.columns
         return sentences(
             self.data.held_out_data,
             encoding=self.data.encoding,
@@ -116,19 +122,11 @@ class TagTask(TextTask):
             check=checker(self.tags, self.intents),
         )
 
-    def _all(self) -> Iterator[Sentence]:
-        return chain(self.sentences, self.other or ())
-
-    def _of(self, rows: Numbers) -> Iterator[Sentence]:
-        """Some of the sentences, which are read once more."""
-        wanted = set(rows.tolist())
-        return (sentence for row, sentence in enumerate(self._all()) if row in wanted)
-
     def _classes(self) -> Tensor | None:
         """The class of each sentence."""
         if self.intents is None:
             return None
-        return self.intents.targets([*self.sentences.intents, *(self.other.intents if self.other is not None else [])])
+        return self.intents.targets([*self.given.intents, *(self.other.intents if self.other is not None else [])])
 
     def _said_of(self, labels: Sequence[Sequence[str]]) -> list[str]:
         """What the user should know of the labels and the lengths."""
@@ -147,31 +145,19 @@ class TagTask(TextTask):
             )
         return found
 
-    @torch.no_grad()
-    def _try_one_step(self) -> None:
-        """Meet what cannot run before anything is made of it."""
-        self.model.eval()
-        self.model(self.encoded.batch(self.train[:2]))
-        self.model.train()
-
-    @property
-    def digest(self) -> str:
-        """A hash of the sentences and labels as they were read."""
-        return self.sentences.digest + (self.other.digest if self.other is not None else "")
-
     @property
     def description(self) -> list[tuple[str, str]]:
         """What was understood of the data."""
         lengths = self.encoded.lengths
         rows = [
             ("sentences", f"{len(self.train):,} to train on, {len(self.held_out):,} to evaluate on"),
-            ("labels", _counted(chain.from_iterable(self.sentences.labels))),
+            ("labels", _counted(chain.from_iterable(self.given.labels))),
             ("lengths", described(lengths[self.train], "tokens")),
             (
                 "words",
                 f"{len(self.reader.lexicon) - 1:,} with vectors of their own, spelling: "
                 f"{self.reader.lexicon.spelling.kind}"
-                + (f"; unknown: {self._unknown():.2%} of what is held out" if len(self.held_out) else ""),
+                + (f"; unknown: {self._unknown(self.held_out):.2%} of what is held out" if len(self.held_out) else ""),
             ),
             ("model", f"{self.cell.name}{', CRF' if self.options.crf else ''}, {self._parameters():,} parameters"),
             ("batches", f"{self.steps_per_epoch:,} an epoch; {self.padding:.1%} of their steps are padding"),
@@ -180,21 +166,11 @@ class TagTask(TextTask):
             inner = f", {self.tags.inner} in the model" if self.tags.inner != self.tags.scheme else ""
             rows.insert(2, ("scheme", f"{self.tags.scheme}{inner}"))
         if self.intents is not None:
-            rows.insert(2, ("intents", _counted(self.sentences.intents)))
+            rows.insert(2, ("intents", _counted(self.given.intents)))
         again = self._known_again()
         if again.any():
             rows.insert(1, ("duplicates", f"{again.mean():.1%} of the sentences to evaluate on stand among the others"))
         return rows
-
-    def _parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.model.parameters())
-
-    def _unknown(self) -> float:
-        return self.encoded.unknown(self.held_out) / max(1, int(self.encoded.lengths[self.held_out].sum()))
-
-    def _known_again(self) -> NDArray[np.bool_]:
-        """Which of the held-out sentences are trained on, too."""
-        return known_again([self.encoded.texts.parts(int(row)) for row in self.held_out], self.model.seen)
 
     def units(self, steps: int) -> int:
         """Tokens in the first so many batches, over all epochs."""
@@ -277,10 +253,10 @@ class TagTask(TextTask):
             "steps": steps,
             "sentences": len(self.train),
             "held_out_sentences": len(self.held_out),
-            "column": self.sentences.columns.tokens,
-            "label": self.sentences.columns.labels,
+            "column": self.given.columns.tokens,
+            "label": self.given.columns.labels,
             "digest": self.digest,
-            "files": [asdict(file) for file in self.sentences.files],
+            "files": [asdict(file) for file in self.given.files],
             "padding": self.padding,
         }
         config = configuration_of(self.name, self.cell, tables, recorded)
