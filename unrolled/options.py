@@ -220,7 +220,7 @@ class ClassifyOptions(WordsOptions):
         1, "Networks that learn side by side, from other initial values, and answer together.", {"above": 0}
     )
     wide: int = _option(
-        2**20, "Weights of a linear model of the n-grams of a text's characters, which answers together with a "
+        2**21, "Weights of a linear model of the n-grams of a text's characters, which answers together with a "
         "recurrent network; 0 for none.", {"from": 0, "below": 2**31},
     )  # fmt: skip
     model: str = _option(

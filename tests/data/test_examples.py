@@ -78,6 +78,21 @@ def test_a_column_that_the_first_row_lacks_is_a_column(tmp_path: Path) -> None:
     assert pairs_of(examples(path, skip_bad=True)) == [("b", "y")]
 
 
+def test_a_list_of_mappings_has_the_columns_of_all_of_them() -> None:
+    found = examples([{"text": "so so"}, {"text": "not at all", "label": "0"}], label="label", skip_bad=True)
+    assert pairs_of(found) == [("not at all", "0")]
+
+
+def test_labels_in_a_list_are_several_where_a_text_may_have_several(tmp_path: Path) -> None:
+    rows = '{"text": "a", "label": ["red", "round"]}\n{"text": "b", "label": []}\n{"text": "c", "label": "red"}\n'
+    path = written(tmp_path, "a.jsonl", rows)
+    assert pairs_of(examples(path, separator="|")) == [("a", "red|round"), ("b", ""), ("c", "red")]
+    with pytest.raises(UsageError, match=r"line 1 has no label under 'label', but \['red', 'round'\]"):
+        examples(path)
+    with pytest.raises(UsageError, match=r"line 1 has the label 'red', in which 'e' is no separator"):
+        examples(path, separator="e")
+
+
 def test_several_files_and_several_columns_of_texts_are_one_set(tmp_path: Path) -> None:
     first = written(tmp_path, "a.csv", "question,answer,class\nwho?,me,x\n")
     second = written(tmp_path, "b.jsonl", '{"class": "y", "question": "what?", "answer": "that"}\n')
@@ -126,6 +141,8 @@ def test_columns_that_cannot_be_told_are_asked_for(
 @pytest.mark.parametrize(
     ("data", "message"),
     [
+        ({"text": "a fine film", "label": ["1"]}, "column 'text' of the data is no list, but 'a fine film'"),
+        ({"text": ["a"], "label": 1}, "column 'label' of the data is no list, but 1"),
         (3, "data of type int cannot be read"),
         ([], "data of type list cannot be read"),
         ([("a", 1)], "data of type list cannot be read"),

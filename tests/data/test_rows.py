@@ -89,6 +89,14 @@ def test_a_sentence_of_columns_is_a_row(name: str, tmp_path: Path) -> None:
     assert values(blanks) == [{"1": ["EU", "rejects"], "2": ["NNP", "VBZ"], "3": ["B-ORG", "O"]}]
 
 
+def test_comments_before_a_sentence_of_columns_are_left_out_and_tokens_that_begin_alike_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "a.conll"
+    path.write_text("# intent = travel\n# sent_id = 3\n# O\nto O\n\n#\tO\n# a = b\n")
+    (first, second) = Tokens(path, "utf-8").rows()
+    assert first == Row(4, {"1": ["#", "to"], "2": ["O", "O"]})
+    assert isinstance(second, Fault)
+
+
 def test_words_of_conll_u_are_its_tokens_without_ranges_and_empty_nodes(tmp_path: Path) -> None:
     first, second = values(written(tmp_path, "a.conllu", UNIVERSAL))
     assert first["form"] == ["do", "n't", "go"]

@@ -34,6 +34,9 @@ class Toy:
     def units(self, steps: int) -> int:
         return steps
 
+    def prepare(self) -> None:
+        pass
+
     def windows(self, epoch: int, first: int) -> Iterator[float]:
         return iter(self.scales[first:])
 

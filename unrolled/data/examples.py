@@ -44,6 +44,9 @@ class InMemory:
     name = "the data"
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]):
+        for name, column in columns.items():
+            if isinstance(column, str | bytes) or not hasattr(column, "__len__"):
+                raise UsageError(f"column {name!r} of the data is no list, but {short(column)}")
         self.columns = columns
 
     def rows(self) -> Iterator[Found]:
@@ -64,7 +67,7 @@ class Examples(Labelled[Example]):
     text         the columns of the texts, as a text with commas between, or a sequence; "" to guess
     label        that of the label; "" to guess, None where there is none
     skip_bad     leave rows out that cannot be used, and count them
-    unlabelled   a row without a label can be used
+    separator    what stands between several labels of a row, which may then have none; a list of them is joined by it
     check        raises UsageError, with the reason, for an example that cannot be used
 
     Raises   UsageError, in one line, for a row that cannot be used, unless `skip_bad`; for columns that cannot be told
@@ -77,11 +80,11 @@ class Examples(Labelled[Example]):
         text: str | Sequence[str] = "",
         label: str | None = "",
         skip_bad: bool = False,
-        unlabelled: bool = False,
+        separator: str = "",
         check: Callable[[Example], object] = bool,
     ):
         super().__init__(sources, skip_bad=skip_bad, check=check)
-        self._unlabelled = unlabelled
+        self._separator = separator
         self.columns = self._chosen(text, label)
         self.labels = [found.label for found in self.first_reading()]
 
@@ -102,10 +105,21 @@ class Examples(Labelled[Example]):
             raise UsageError("has an empty text")
         if not self.columns.label:
             return Example(texts, "", where)
-        label = label_under(row.values, self.columns.label)
-        if not label and not self._unlabelled:
+        label = self._label(row.values)
+        if not label and not self._separator:
             raise UsageError(f"has no label under {self.columns.label!r}")
         return Example(texts, label, where)
+
+    def _label(self, values: Mapping[str, Any]) -> str:
+        name = self.columns.label
+        several = values.get(name)
+        if not self._separator or not isinstance(several, list | tuple):
+            return label_under(values, name)
+        labels = [label_under({name: label}, name) for label in several]
+        for label in labels:
+            if self._separator in label:
+                raise UsageError(f"has the label {short(label)}, in which {self._separator!r} is no separator")
+        return self._separator.join(labels)
 
     def content(self, found: Example) -> tuple[Any, ...]:
         """The texts and the label."""
@@ -175,7 +189,8 @@ def sources_of(data: Any, encoding: str) -> list[Rows | InMemory]:
         data = [data]
     entries = list(data) if isinstance(data, Sequence) else []
     if entries and all(isinstance(entry, Mapping) for entry in entries):
-        return [InMemory({name: [entry.get(name) for entry in entries] for name in entries[0]})]
+        names = dict.fromkeys(name for entry in entries for name in entry)
+        return [InMemory({str(name): [entry.get(name) for entry in entries] for name in names})]
     if not entries or not all(isinstance(entry, str | os.PathLike) for entry in entries):
         raise UsageError(
             f"data of type {type(data).__name__} cannot be read: give files, a table with columns of texts and labels, "

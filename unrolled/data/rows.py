@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
@@ -18,6 +19,8 @@ LONGEST_LINE = 2**24
 # The columns of CoNLL-U.
 UNIVERSAL = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 _SHOWN = 40
+# A comment before a sentence, as CoNLL-U has them.
+_COMMENT = re.compile(r"# [\w.-]+ = ")
 
 
 class Row(NamedTuple):
@@ -155,7 +158,8 @@ class Tokens(_TextRows):
     """Sentences as a token a line, its columns separated by tabs or blanks, with an empty line between two sentences.
 
     A row is a sentence: under each column the list of what its tokens have there. The columns of CoNLL are called 1, 2
-    and so on; those of CoNLL-U have their names, and its comments, ranges and empty nodes are left out.
+    and so on; those of CoNLL-U have their names, and its comments, ranges and empty nodes are left out. In CoNLL a line
+    such as `# name = value` before a sentence is a comment.
     """
 
     def __init__(self, path: str | Path, encoding: str, column: str = "", *, universal: bool = False):
@@ -170,7 +174,7 @@ class Tokens(_TextRows):
         number = 0
         for number, line in enumerate(chain(self.lines(), ("\n",)), 1):
             if line.strip():
-                token = self._token(line)
+                token = [] if not sentence and _COMMENT.match(line) else self._token(line)
                 columns = columns or len(token)
                 if token and len(token) != columns and fault is None:
                     what = "does not fit the lines before it" if not self.universal else "is no token of CoNLL-U"

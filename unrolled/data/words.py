@@ -200,7 +200,7 @@ class Encoded:
         numbers = np.zeros((longest, len(rows)), np.int64)
         for column, row in enumerate(rows):
             numbers[: lengths[column], column] = self.texts.text(int(row))
-        groups = self._groups(rows)
+        groups = self.groups(rows)
         if not self.texts.words:
             # Texts without a word: there is none to look up.
             return Words(
@@ -216,15 +216,15 @@ class Encoded:
         )  # fmt: skip
         return Words(*map(torch.from_numpy, found))
 
-    def _groups(self, rows: Sequence[int] | Numbers) -> tuple[Numbers, Numbers]:
+    def groups(self, rows: Sequence[int] | Numbers) -> tuple[Numbers, Numbers]:
         """The groups of characters of texts, each once a text, and where those of each text begin."""
         if not self.wide:
             return np.zeros(0, np.int64), np.zeros(len(rows), np.int64)
-        found = [self.groups_of(int(row)) for row in rows]
+        found = [self._groups_of(int(row)) for row in rows]
         counts = np.array([len(each) for each in found], np.int64)
         return np.concatenate([np.zeros(0, np.int64), *found]), np.cumsum(counts) - counts
 
-    def groups_of(self, row: int) -> NDArray[np.int32]:
+    def _groups_of(self, row: int) -> NDArray[np.int32]:
         """The groups of a text, found when they are first asked for."""
         if row not in self._found:
             text = f" {self.between.join(self.texts.parts(row))} ".lower()

@@ -243,8 +243,8 @@ def make_attention(kind: str, query_size: int, memory_size: int, **options: int)
     return chosen(query_size, memory_size, **options)
 
 
-def masked(x: Tensor, lengths: Tensor | Sequence[int] | None) -> tuple[Tensor, Tensor]:
-    """A batch with zeros in its padding, and its mask: no product of what the padding holds, such as NaN, remains.
+def masked(x: Tensor, lengths: Tensor | Sequence[int] | None, padding: float = 0.0) -> tuple[Tensor, Tensor]:
+    """A batch with one value in all of its padding, and its mask: nothing that the padding held, such as NaN, remains.
 
     Shapes   x (time, batch, feature); returns x and (time, batch)
     """
@@ -253,7 +253,7 @@ def masked(x: Tensor, lengths: Tensor | Sequence[int] | None) -> tuple[Tensor, T
         return x, x.new_ones(time, batch, dtype=torch.bool)
     lengths = sequence.check_lengths(torch.as_tensor(lengths, device=x.device), time, batch)
     valid = sequence.mask(lengths, time)
-    return torch.where(valid[..., None], x, 0), valid
+    return torch.where(valid[..., None], x, padding), valid
 
 
 def masked_softmax(scores: Tensor, valid: Tensor, axis: int) -> Tensor:

@@ -19,6 +19,9 @@ class Pooling(nn.Module):
     backward_size   how many of them, the last ones, come from a layer that reads backwards: `layer.backward_size`
     """
 
+    # What stands in the padding before the steps are pooled.
+    padding = 0.0
+
     def __init__(self, size: int, backward_size: int = 0):
         super().__init__()
         if not 0 <= backward_size <= size:
@@ -37,13 +40,13 @@ class Pooling(nn.Module):
         check_tensor("y", y)
         if y.dim() != 3 or y.shape[-1] != self.size:
             raise ShapeError(f"y is {tuple(y.shape)}; expected (time, batch, {self.size})")
-        y, valid = masked(y, lengths)
+        y, valid = masked(y, lengths, self.padding)
         return self.pool(y, valid) if len(y) else y.new_zeros(y.shape[1:])
 
     def pool(self, y: Tensor, valid: Tensor) -> Tensor:
         """What becomes of the steps, of which there is one or more.
 
-        Shapes   y (time, batch, size), zero in the padding; valid (time, batch); returns (batch, size)
+        Shapes   y (time, batch, size), `padding` in the padding; valid (time, batch); returns (batch, size)
         """
         raise NotImplementedError
 
@@ -80,10 +83,12 @@ class Max(Pooling):
     Source   over time: Collobert et al. 2011
     """
 
+    # No padding is the largest.
+    padding = -torch.inf
+
     def pool(self, y: Tensor, valid: Tensor) -> Tensor:
-        """Let no padding be the largest."""
-        largest = y.masked_fill(~valid[..., None], -torch.inf).amax(0)
-        return torch.where(valid[0][:, None], largest, 0)
+        """Take the largest; a row without steps has none."""
+        return torch.where(valid[0][:, None], y.amax(0), 0)
 
 
 class AttentionPooling(Pooling):

@@ -88,6 +88,12 @@ class WordVectors(nn.Module):
             self.output_size += self.speller.output_size
         self.dropout = nn.Dropout(dropout)
 
+    def by_rows(self) -> None:
+        """Give sparse gradients of the tables from now on, for an optimiser that moves the rows of a batch alone."""
+        self.own.sparse = True
+        if self.kind == "ngrams":
+            self.groups.sparse = True
+
     def forward(self, words: Words) -> Tensor:
         """Vectors of a batch.
 

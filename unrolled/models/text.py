@@ -7,12 +7,9 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from unrolled.layers.words import Words, WordVectors
-
-# Of the scores of groups: by how much faster they are learned than the network, and the share left out in training.
-SCALE, DROPPED = 5.0, 0.2
+from unrolled.models.bag import Bag
 
 
 class WordModel(nn.Module):
@@ -51,26 +48,18 @@ class Member(nn.Module):
 
 class TextModel(WordModel):
     """Networks that read the same texts, and beside them, if wanted, a linear model of what the texts are made of. Each
-    learns alone; together they answer with the mean of their scores.
+    learns alone; the networks answer with the mean of their scores, and the linear model counts as much as they all.
 
     members   one or more; the first one's vectors are those of the model
-    wide      numbers of the groups of a text, each with scores of its own; 0 for no linear model
-    trust     (wide,) by how much the scores of each group count: less where few texts have it
-    scores    of a text
+    bag       the linear model
 
     Source   linear beside deep: Cheng et al. 2016, arXiv 1606.07792; networks that learn alone and answer together:
              Hansen & Salamon 1990
     """
 
-    trust: Tensor
-
-    def __init__(self, members: Sequence[Member], *, wide: int = 0, scores: int = 0):
+    def __init__(self, members: Sequence[Member], bag: Bag | None = None):
         super().__init__()
-        self.members = nn.ModuleList(members)
-        self.wide = nn.EmbeddingBag(wide, scores, mode="sum") if wide else None
-        self.register_buffer("trust", torch.ones(wide))
-        if self.wide is not None:
-            nn.init.zeros_(self.wide.weight)
+        self.members, self.bag = nn.ModuleList(members), bag
 
     def each(self) -> list[Member]:
         """The members."""
@@ -82,21 +71,16 @@ class TextModel(WordModel):
         return self.each()[0].vectors
 
     def forward(self, words: Words) -> Tensor:
-        """The mean of the members' scores."""
-        return self.apart(words).mean(0)
+        """The scores of all together.
+
+        Shapes   returns (batch, score)
+        """
+        found = self.apart(words).mean(0)
+        return found if self.bag is None else (found + self.bag(words.groups, words.starts)) / 2
 
     def apart(self, words: Words) -> Tensor:
         """The scores of each member.
 
         Shapes   returns (member, batch, score)
         """
-        found = [member(words) for member in self.members]
-        return torch.stack(found if self.wide is None else [*found, self._bag(self.wide, words)])
-
-    def _bag(self, bag: nn.EmbeddingBag, words: Words) -> Tensor:
-        """The scores of the groups, of unit length a text."""
-        ends = torch.cat([words.starts[1:], words.starts.new_tensor([len(words.groups)])])
-        counts = ends - words.starts
-        weights = (SCALE / counts.clamp(min=1).sqrt()).repeat_interleave(counts) * self.trust[words.groups]
-        weights = functional.dropout(weights, DROPPED, self.training)
-        return torch.as_tensor(bag(words.groups, words.starts, per_sample_weights=weights))
+        return torch.stack([member(words) for member in self.members])

@@ -47,6 +47,9 @@ class Learner(Protocol):
     def units(self, steps: int) -> int:
         """Units in the first so many windows, over all epochs."""
 
+    def prepare(self) -> None:
+        """What is learned once, before the first step."""
+
     def windows(self, epoch: int, first: int) -> Iterator[Any]:
         """The windows of an epoch, from the `first` on: the same ones whenever they are asked for."""
 
@@ -156,7 +159,10 @@ class Run(ABC):
             for table in tables_of(self.task)
             for name, value in self.config[table].items()
         ]
-        files = [(Path(file["path"]).name, file["sha256"]) for file in found.get("files", [])]
+        files = [
+            (Path(file["path"]).name, file["sha256"])
+            for file in [*found.get("files", []), *found.get("held_out_files", [])]
+        ]
         sections = [
             *self.sections(),
             Section.table("Options", options),

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -21,7 +21,7 @@ from unrolled.data.buckets import buckets, in_number, padding
 from unrolled.data.labelled import Labelled, normalised
 from unrolled.data.reader import Reader
 from unrolled.data.vectors import Vectors, neighbours, read_vectors
-from unrolled.data.words import Encoded, Numbers
+from unrolled.data.words import Encoded, Numbers, Spelling
 from unrolled.errors import UnrolledError, UsageError
 from unrolled.language import Cell
 from unrolled.layers import Recurrent, SequenceLayer, WindowMLP, network
@@ -79,6 +79,7 @@ class TextTask(ABC):
         self.training = replace(training, batch_tokens=fewer)
         self._figures: Mapping[str, float] = {}
         self._batches = lru_cache(2)(self._of_epoch)
+        self._sizes = lru_cache(2)(self._sizes_of_epoch)
 
     @cached_property
     def steps_per_epoch(self) -> int:
@@ -91,10 +92,21 @@ class TextTask(ABC):
         drawn = buckets(lengths, self.training.batch_tokens, (self.training.seed, epoch))
         return [self.train[places] for places in in_number(drawn, self.steps_per_epoch)]
 
+    def size(self, rows: Numbers) -> int:
+        """Units in some of the texts."""
+        return len(rows)
+
     def units(self, steps: int) -> int:
-        """Texts in the first so many batches, over all epochs."""
+        """Units in the first so many batches, over all epochs."""
         epochs, rest = divmod(steps, self.steps_per_epoch)
-        return epochs * len(self.train) + sum(map(len, self._batches(epochs)[:rest]))
+        return epochs * self.size(self.train) + self._sizes(epochs)[rest]
+
+    def _sizes_of_epoch(self, epoch: int) -> list[int]:
+        """Units in the first so many batches of an epoch."""
+        return [0, *accumulate(map(self.size, self._batches(epoch)))]
+
+    def prepare(self) -> None:  # noqa: B027  (most learn nothing else)
+        """Nothing is learned before the first step."""
 
     def windows(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch, in an order of chance that is the same whenever it is asked for."""
@@ -252,6 +264,12 @@ def refuse_idle(options: Any, names: Iterable[str], reason: str) -> None:
     for described in fields(options):
         if described.name in names and getattr(options, described.name) != described.default:
             raise UsageError(f"{reason}: leave out {described.name}")
+
+
+def refuse_idle_spelling(options: WordsOptions, spelling: Spelling) -> None:
+    """Raise UsageError for options of n-grams where words are not spelled by them."""
+    if spelling.kind != "ngrams":
+        refuse_idle(options, ("buckets", "piece_dropout"), "no n-grams spell what is read")
 
 
 def word_vectors(options: WordsOptions, reader: Reader) -> WordVectors:

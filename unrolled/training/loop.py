@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unrolled.layers.state import detached, rebuilt, tensors_of
 from unrolled.options import TrainingOptions, check
 from unrolled.tasks.base import Learner
 from unrolled.training.checkpoint import Checkpoint, optimiser_tensors, restore_optimiser, within
-from unrolled.training.optimise import optimiser_of, rate_at
+from unrolled.training.optimise import clip, optimiser_of, rate_at
 
 MEASURED_STEPS = 20
 # Their share of the learning rate.
@@ -122,6 +122,8 @@ class Training:
         begun = time.perf_counter() - self.seconds
         durations: list[float] = []
         self.task.model.train()
+        if not self.number:
+            self.task.prepare()
         # What is resumed may have been at its end already.
         reason = self._reason(interrupted=False) if self.number else ""
         windows = self._windows()
@@ -167,7 +169,7 @@ class Training:
             yield from self.task.windows(epoch, first)
 
     def _step(self, window: Any, begun: float) -> Step:
-        model, options = self.task.model, self.options
+        options = self.options
         self.number += 1
         # Until the steps are fixed, the course of the rate is not known; it begins low.
         rate = rate_at(self.number, self.steps, options) if self.fixed else MEASURED_RATE * options.learning_rate
@@ -177,7 +179,7 @@ class Training:
         self.optimiser.zero_grad(set_to_none=True)
         loss.objective.backward()
         mean, total = float(loss.mean.detach()), float(loss.total.detach())
-        norm = float(nn.utils.clip_grad_norm_(model.parameters(), options.clip or math.inf))
+        norm = clip(self.task.model.parameters(), options.clip)
         finite = math.isfinite(norm) and math.isfinite(mean)
         if finite:
             self.optimiser.step()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,6 +12,60 @@ from torch import nn
 from unrolled.options import TrainingOptions
 
 SECOND_BETA = 0.99
+
+
+class AdamW(torch.optim.AdamW):
+    """AdamW that moves only the rows that a sparse gradient has.
+
+    A row's mean of squares falls for all steps since it was last moved; it moves at once by what its gradient would add
+    up to under momentum. So a table of words costs what the words of a batch cost, not what all words do.
+
+    Source   Loshchilov & Hutter 2019; rows without momentum: Kingma & Ba 2015, section 5, with beta_1 = 0
+    """
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """Move all parameters that have a gradient; a sparse one is forgotten then."""
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None and parameter.grad.is_sparse:
+                    self._move_rows(parameter, group)
+                    parameter.grad = None
+        super().step()
+
+    def _move_rows(self, parameter: nn.Parameter, group: Mapping[str, Any]) -> None:
+        assert parameter.grad is not None
+        gradient, state = parameter.grad.coalesce(), self.state[parameter]
+        rows, slopes = gradient.indices()[0], gradient.values()
+        if not state:
+            # As the optimiser writes and reads them: numbers of the parameter's kind.
+            state["step"] = torch.zeros(())
+            state["last"] = torch.zeros(len(parameter))
+            state["exp_avg_sq"] = torch.zeros_like(parameter)
+        state["step"] += 1
+        step, beta, rate = float(state["step"]), group["betas"][1], group["lr"]
+        since = (step - state["last"].index_select(0, rows))[:, None]
+        squares = state["exp_avg_sq"].index_select(0, rows)
+        squares.mul_(beta**since).addcmul_(slopes, slopes, value=1 - beta)
+        state["last"].index_fill_(0, rows, step)
+        state["exp_avg_sq"].index_copy_(0, rows, squares)
+        lengths = squares.div_(1 - beta**step).sqrt_().add_(group["eps"])
+        moved = parameter.index_select(0, rows).mul_((1 - rate * group["weight_decay"]) ** since)
+        parameter.index_copy_(0, rows, moved.addcdiv_(slopes, lengths, value=-rate))
+
+
+def clip(parameters: Iterable[nn.Parameter], most: float) -> float:
+    """Bring the gradients, dense and sparse, to at most this norm; returns what it was. A norm of 0 is no limit."""
+    found = []
+    for parameter in parameters:
+        if parameter.grad is not None:
+            if parameter.grad.is_sparse:
+                parameter.grad = parameter.grad.coalesce()
+            found.append(parameter.grad.values() if parameter.grad.is_sparse else parameter.grad)
+    norm = float(nn.utils.get_total_norm(found))
+    if most and norm > most:
+        torch._foreach_mul_(found, most / (norm + 1e-6))
+    return norm
 
 
 def optimiser_of(parameters: Iterable[nn.Parameter], options: TrainingOptions) -> torch.optim.Optimizer:
@@ -21,9 +76,7 @@ def optimiser_of(parameters: Iterable[nn.Parameter], options: TrainingOptions) -
         )
     # Of a model with many vectors it takes a fourth of the time.
     betas = (options.momentum, SECOND_BETA)
-    return torch.optim.AdamW(
-        parameters, options.learning_rate, weight_decay=options.weight_decay, betas=betas, fused=True
-    )
+    return AdamW(parameters, options.learning_rate, weight_decay=options.weight_decay, betas=betas, fused=True)
 
 
 def rate_at(number: int, steps: int, options: TrainingOptions) -> float:

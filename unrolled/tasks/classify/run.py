@@ -18,6 +18,7 @@ from unrolled.data.unlabelled import Unlabelled
 from unrolled.data.words import Encoded, Numbers
 from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
+from unrolled.models.bag import Bag
 from unrolled.models.many_to_one import ManyToOne
 from unrolled.models.text import Member, TextModel
 from unrolled.options import ClassifyOptions
@@ -78,7 +79,8 @@ def build(options: ClassifyOptions, cell: Cell, reader: Reader, labels: Labels) 
         return Member(vectors, ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout))
 
     with within_memory(options):
-        return TextModel([member() for _ in range(options.members)], wide=reader.wide, scores=labels.scores)
+        bag = Bag(reader.wide, labels.scores) if reader.wide else None
+        return TextModel([member() for _ in range(options.members)], bag)
 
 
 def read_all(encoded: Encoded, rows: Numbers, model: TextModel) -> tuple[Numbers, Tensor]:
@@ -205,7 +207,7 @@ class ClassifyRun(TextRun):
             text=column or recorded["columns"],
             label=label or recorded["label"],
             skip_bad=skip_bad,
-            unlabelled=bool(self.labels.separator),
+            separator=self.labels.separator,
             check=lambda example: self.labels.numbers(example.label),
         )
 

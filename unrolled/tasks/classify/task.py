@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from unrolled.data.examples import Examples, examples, split
 from unrolled.data.reader import closed, learn_reader, spelling_of
@@ -31,15 +30,14 @@ from unrolled.tasks.reading import (
     begin_with,
     described,
     refuse_idle,
+    refuse_idle_spelling,
     seen,
     with_paths,
 )
 
 SHOWN_LABELS = 12
-# A group of characters that so many texts have counts a half.
-RARE = 5
 # Of the linear model, at most.
-WEIGHTS = 2**24
+WEIGHTS = 2**23
 # Held-out texts that are read at an evaluation in training, at most.
 EVALUATED_TEXTS = 20_000
 
@@ -77,6 +75,7 @@ class ClassifyTask(TextTask):
         read = Texts(self.reader.split(*example.texts) for example in self._all())
         counts = read.counts(train)
         spelling = spelling_of(model.spelling, data.unit, counts, model.buckets, "ngrams")
+        refuse_idle_spelling(model, spelling)
         self.reader.lexicon = Lexicon.of(counts, spelling, 1 if closed(data.unit) else data.min_count)
         self.reader.wide = self._wide(read, train)
         super().__init__(self.reader.encode(read), train, held_out, training)
@@ -84,8 +83,9 @@ class ClassifyTask(TextTask):
         self.weights = torch.ones(len(wanted))
         self.weights[train] = self.labels.weights(self.targets[train], training.class_weights)
         self.model = build(model, self.cell, self.reader, self.labels)
-        if self.reader.wide:
-            self.model.trust = torch.from_numpy(self._trust(train))
+        if training.optimiser == "adamw":
+            for member in self.model.each():
+                member.vectors.by_rows()
         self.model.seen = seen([read.parts(int(row)) for row in train])
         self.notices += [*texts.notices, *(self.other.notices if self.other is not None else [])]
         if self.reader.cut:
@@ -106,7 +106,7 @@ class ClassifyTask(TextTask):
             text=options.text,
             label=options.label,
             skip_bad=options.skip_bad,
-            unlabelled=bool(options.separator),
+            separator=options.separator,
         )
         return cls(read, **settled)
 
@@ -119,7 +119,7 @@ class ClassifyTask(TextTask):
             text=columns.texts,
             label=columns.label,
             skip_bad=self.data.skip_bad,
-            unlabelled=bool(self.data.separator),
+            separator=self.data.separator,
             check=lambda example: self.labels.numbers(example.label),
         )
 
@@ -131,12 +131,17 @@ class ClassifyTask(TextTask):
         most = min(LONGEST * characters, WEIGHTS // self.labels.scores)
         return min(self.options.wide, 1 << max(8, most.bit_length() - 1))
 
-    def _trust(self, train: Numbers) -> NDArray[np.float32]:
-        """By how much each group of characters counts, of the texts that are trained on: a half for RARE texts."""
-        texts = np.zeros(self.reader.wide, np.int64)
-        for row in train:
-            texts[self.encoded.groups_of(int(row))] += 1
-        return (texts / (texts + RARE)).astype(np.float32)
+    def prepare(self) -> None:
+        """The linear model is learned at once."""
+        if self.model.bag is None:
+            return
+        targets, weights = self.targets[self.train], self.weights[self.train]
+        # Where a text may have several labels each is a regression of its own: their losses add up.
+        labels = len(self.labels.names) if self.labels.separator else 1
+        groups, starts = map(torch.from_numpy, self.encoded.groups(self.train))
+        self.model.bag.learn(
+            groups, starts, lambda scores: labels * (self.labels.loss(scores, targets) * weights).mean()
+        )
 
     @property
     def description(self) -> list[tuple[str, str]]:
@@ -221,6 +226,7 @@ class ClassifyTask(TextTask):
             "label": self.given.columns.label,
             "digest": self.digest,
             "files": [asdict(file) for file in self.given.files],
+            "held_out_files": [asdict(file) for file in self.other.files] if self.other is not None else [],
             "padding": self.padding,
         }
         config = configuration_of(self.name, self.cell, tables, recorded)

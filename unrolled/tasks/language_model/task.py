@@ -154,6 +154,9 @@ class LanguageModelTask:
         """The windows of an epoch, in the order of the text: the state is carried from each to the next."""
         return self._pieces.windows(self.training.window, first * self.training.window)
 
+    def prepare(self) -> None:
+        """Nothing is learned before the first step."""
+
     def state(self) -> Any:
         """The state that an epoch begins with."""
         return self.model.layers.initial_state(self.training.batch_size)

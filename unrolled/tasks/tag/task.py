@@ -31,6 +31,7 @@ from unrolled.tasks.reading import (
     begin_with,
     described,
     refuse_idle,
+    refuse_idle_spelling,
     seen,
     with_paths,
 )
@@ -82,12 +83,15 @@ class TagTask(TextTask):
         texts = Texts(sentence.tokens[: data.longest] for sentence in self._all())
         counts = texts.counts(train)
         spelling = spelling_of(model.spelling, data.unit, counts, model.buckets, "characters")
+        refuse_idle_spelling(model, spelling)
         self.reader.lexicon = Lexicon.of(counts, spelling, data.min_count)
         super().__init__(Encoded(texts, self.reader.lexicon), train, held_out, training)
         labels = [*given.labels, *(self.other.labels if self.other is not None else [])]
         self.wanted = [self.tags.numbers(each[: data.longest]) for each in labels]
         self.classes = self._classes()
         self.model = build(model, self.cell, self.reader, self.tags, self.intents)
+        if training.optimiser == "adamw":
+            self.model.vectors.by_rows()
         self.model.seen = seen([texts.parts(int(row)) for row in train])
         self.notices += [*given.notices, *(self.other.notices if self.other is not None else [])]
         self.notices += self._said_of(labels)
@@ -172,12 +176,9 @@ class TagTask(TextTask):
             rows.insert(1, ("duplicates", f"{again.mean():.1%} of the sentences to evaluate on stand among the others"))
         return rows
 
-    def units(self, steps: int) -> int:
-        """Tokens in the first so many batches, over all epochs."""
-        epochs, rest = divmod(steps, self.steps_per_epoch)
-        lengths = self.encoded.lengths
-        read = sum(int(lengths[rows].sum()) for rows in self._batches(epochs)[:rest])
-        return epochs * int(lengths[self.train].sum()) + read
+    def size(self, rows: Numbers) -> int:
+        """The tokens."""
+        return int(self.encoded.lengths[rows].sum())
 
     def shown(self) -> list[str]:
         """The first sentences as the network reads them, with their labels."""
@@ -257,6 +258,7 @@ class TagTask(TextTask):
             "label": self.given.columns.labels,
             "digest": self.digest,
             "files": [asdict(file) for file in self.given.files],
+            "held_out_files": [asdict(file) for file in self.other.files] if self.other is not None else [],
             "padding": self.padding,
         }
         config = configuration_of(self.name, self.cell, tables, recorded)
