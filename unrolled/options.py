@@ -228,6 +228,12 @@ class ClassifyOptions(WordsOptions):
         "on each word (mlp) or on a few next to each other (window-mlp).", None,
         ("recurrent", "bag-of-words", "mlp", "window-mlp"),
     )  # fmt: skip
+    structure: str = _option(
+        "deep", "What stands above the lowest layer: layers (deep) that add to what they read (residual) or share "
+        "their weights (tied); or that read what the one below made of each slice of the text (sliced).", None,
+        ("deep", "residual", "tied", "sliced"),
+    )  # fmt: skip
+    parts: int = _option(4, "Slices of a sliced network that are one sequence of the layer above.", {"above": 1})
     words: int = _option(5, "Words that a window-mlp sees at once.", {"above": 0})
     pooling: str = _option(
         "max", "How a text becomes one vector: by the last output, the mean, the max, or attention.", None,
@@ -247,6 +253,10 @@ class TagOptions(WordsOptions):
         {"from": 0, "below": 1},
     )  # fmt: skip
     crf: bool = _option(False, "Score labels with the ones before them: a conditional random field.")
+    forward_too: bool = _option(
+        False, "Learn beside a bidirectional network another one that reads forward only, so that the report shows "
+        "what the other direction is worth.",
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,25 @@ def test_labels_that_need_what_stands_around_are_learned_and_words_alone_are_not
     assert plain.predict(list("abca")).labels == ("B", "C", "A", "C")
 
 
+def test_what_reads_forward_only_stands_beside_what_reads_both_ways(tmp_path: Path) -> None:
+    both = train(neighbours(), forward_too=True, epochs=8)
+    alone = train(neighbours(), bidirectional=False, epochs=8)
+    assert both.assessment is not None
+    assert alone.assessment is not None
+    figures = both.assessment["methods"]
+    assert list(figures) == ["lstm", "lstm, forward only", "most frequent label of each word"]
+    assert figures["lstm"]["accuracy"] > 0.95 > 0.7 > figures["lstm, forward only"]["accuracy"]
+    # It learns as much as by itself.
+    assert figures["lstm, forward only"]["accuracy"] == pytest.approx(
+        alone.assessment["methods"]["lstm"]["accuracy"], abs=0.1
+    )
+    both.save(tmp_path / "run")
+    rows = neighbours(30, seed=1)
+    assert unrolled.load(tmp_path / "run").evaluate(rows)["methods"] == both.evaluate(rows)["methods"]
+    with pytest.raises(UsageError, match="leave out forward_too"):
+        train(neighbours(), forward_too=True, bidirectional=False)
+
+
 @pytest.mark.parametrize("spelling", ["none", "characters", "ngrams"])
 def test_every_spelling_and_structure_learns_a_step(spelling: str) -> None:
     made = train(travels(30), spelling=spelling, layers=2, structure="residual", cell="gru", epochs=1, evaluations=1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from unrolled.layers import Embedded, SequenceLayer, make_pooling
+from unrolled.layers import Embedded, SequenceLayer, Sliced, make_pooling
 from unrolled.layers.base import like
 from unrolled.layers.compose import check_within
 from unrolled.layers.given import check_tensor
@@ -42,3 +42,23 @@ class ManyToOne(nn.Module):
         check_tensor("x", x)
         y, _ = self.layer(x, lengths=lengths)
         return torch.as_tensor(self.head(self.dropout(self.pooling(y, lengths))))
+
+
+class SlicedToOne(nn.Module):
+    """A score for each class of a sequence, by a linear map of what a sliced network makes of it.
+
+    dropout   share of what it makes that is dropped in training
+    """
+
+    def __init__(self, layer: Sliced, classes: int, *, dropout: float = 0.0):
+        super().__init__()
+        self.layer = layer
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(layer.output_size, classes)
+
+    def forward(self, x: Tensor, lengths: Tensor | Sequence[int] | None = None) -> Tensor:
+        """Scores of each sequence.
+
+        Shapes   as `ManyToOne`
+        """
+        return torch.as_tensor(self.head(self.dropout(self.layer(x, lengths))))

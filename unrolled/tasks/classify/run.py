@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,8 +19,9 @@ from unrolled.data.unlabelled import Unlabelled
 from unrolled.data.words import Encoded, Numbers
 from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
+from unrolled.layers import sliced
 from unrolled.models.bag import Bag
-from unrolled.models.many_to_one import ManyToOne
+from unrolled.models.many_to_one import ManyToOne, SlicedToOne
 from unrolled.models.text import Member, TextModel
 from unrolled.options import ClassifyOptions
 from unrolled.report import Section, model_card
@@ -75,6 +77,13 @@ def build(options: ClassifyOptions, cell: Cell, reader: Reader, labels: Labels) 
 
     def member() -> Member:
         vectors = word_vectors(options, reader)
+        if options.structure == "sliced":
+            level = replace(options, structure="deep", layers=1)
+            layers = sliced(
+                lambda _, size: layers_of(level, cell, size),
+                vectors.output_size, parts=options.parts, times=options.layers - 1,
+            )  # fmt: skip
+            return Member(vectors, SlicedToOne(layers, labels.scores, dropout=options.dropout))
         layer = layers_of(options, cell, vectors.output_size, options.model, options.words)
         return Member(vectors, ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout))
 

@@ -13,7 +13,7 @@ import torch
 from unrolled.data.examples import Examples, examples, split
 from unrolled.data.reader import closed, learn_reader, spelling_of
 from unrolled.data.words import LONGEST, Lexicon, Numbers, Texts
-from unrolled.errors import short
+from unrolled.errors import UsageError, short
 from unrolled.models.text import TextModel
 from unrolled.options import ClassifyDataOptions, ClassifyOptions, ClassifyTrainingOptions
 from unrolled.tasks.base import Loss, Run, configuration_of
@@ -247,6 +247,12 @@ def _refuse_what_is_idle(data: ClassifyDataOptions, model: ClassifyOptions) -> N
         refuse_idle(model, ("words",), "only a window-mlp sees so many words at once")
     if model.model == "bag-of-words":
         refuse_idle(model, ("pooling",), "a bag of words is pooled as a mean")
+    if model.structure == "sliced":
+        if model.layers < 2:
+            raise UsageError("a sliced network has 2 layers or more: a text is cut once less than there are layers")
+        refuse_idle(model, ("pooling",), "a sliced network takes what was read at the end of each slice")
+    else:
+        refuse_idle(model, ("parts",), "only a sliced network cuts a text into parts")
     if closed(data.unit):
         refuse_idle(data, ("min_count",), f"no {data.unit} are unknown, however rare")
     if data.held_out_data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -40,12 +41,18 @@ def build(options: TagOptions, cell: Cell, reader: Reader, tags: Tags, intents: 
 
     Raises   UnrolledError when it is too large for the memory
     """
-    crf = tags.crf() if options.crf else None
     scores = intents.scores if intents is not None else 0
+
+    def tagger(own: TagOptions, forward_only: Tagger | None = None) -> Tagger:
+        vectors = word_vectors(own, reader)
+        layer = layers_of(own, cell, vectors.output_size)
+        crf = tags.crf() if own.crf else None
+        return Tagger(
+            vectors, layer, len(tags.names), crf=crf, intents=scores, dropout=own.dropout, forward_only=forward_only
+        )
+
     with within_memory(options):
-        vectors = word_vectors(options, reader)
-        layer = layers_of(options, cell, vectors.output_size)
-        return Tagger(vectors, layer, len(tags.names), crf=crf, intents=scores, dropout=options.dropout)
+        return tagger(options, tagger(replace(options, bidirectional=False)) if options.forward_too else None)
 
 
 def checker(tags: Tags, intents: Labels | None) -> Callable[[Sentence], object]:

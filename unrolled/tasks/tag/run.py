@@ -102,11 +102,11 @@ class TagRun(TextRun):
             return self._tagged([[str(token) for token in given]], fallback)[0]
         return self._tagged(given, fallback)
 
-    def _tagged(self, given: Sequence[Sequence[str]], fallback: float) -> list[Tagged]:
+    def _tagged(self, given: Sequence[Sequence[str]], fallback: float, tagger: Tagger | None = None) -> list[Tagged]:
         texts = [_checked(tokens) for tokens in given]
         found = []
         for tokens, (numbers, probabilities, scores) in zip(
-            given, read_in_pieces(self.model, self.reader, texts), strict=True
+            given, read_in_pieces(tagger or self.model, self.reader, texts), strict=True
         ):
             labels = self.tags.labels(numbers.tolist())
             intent, probability = self._whole(scores)
@@ -156,7 +156,7 @@ class TagRun(TextRun):
         read = self._labelled(data, encoding, column, label, skip_bad)
         held = list(read)
         again = known_again([sentence.tokens[: self.reader.longest] for sentence in held], self.model.seen)
-        found = assess([self.method(held)], self.tags, held, again, self.reader.lexicon.__contains__)
+        found = assess(self.methods(held), self.tags, held, again, self.reader.lexicon.__contains__)
         return {**found, "skipped": read.skipped, "notices": read.notices}
 
     def rows(self, data: Any, *, column: str = "", encoding: str = "", skip_bad: bool = False) -> Unlabelled:
@@ -182,12 +182,16 @@ class TagRun(TextRun):
             check=checker(self.tags, self.intents),
         )
 
-    def method(self, held: Sequence[Sentence]) -> Method:
-        """What the model gives of sentences, to be assessed."""
-        found = self._tagged([sentence.tokens for sentence in held], 0.0)
+    def methods(self, held: Sequence[Sentence]) -> list[Method]:
+        """What the model gives of sentences, to be assessed; then what the one that reads forward only gives."""
+        names = (self.cell.name, f"{self.cell.name}, forward only")
+        return [self._method(name, tagger, held) for name, tagger in zip(names, self.model.each(), strict=False)]
+
+    def _method(self, name: str, tagger: Tagger, held: Sequence[Sentence]) -> Method:
+        found = self._tagged([sentence.tokens for sentence in held], 0.0, tagger)
         intents = [each.intent for each in found] if self.intents is not None else []
         probabilities = [np.array(each.probabilities) for each in found]
-        return Method(self.cell.name, [each.labels for each in found], probabilities, intents)
+        return Method(name, [each.labels for each in found], probabilities, intents)
 
     def told(self, measured: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
         """What an evaluation has measured, for people."""

@@ -64,6 +64,8 @@ class TagTask(TextTask):
     def __init__(self, given: Sentences, data: TagDataOptions, model: TagOptions, training: TagTrainingOptions):
         self.given, self.data, self.options = given, with_paths(data, "held_out_data"), with_paths(model, "vectors")
         data, model = self.data, self.options
+        if model.forward_too and not model.bidirectional:
+            raise UsageError("a network that reads forward only has nothing to compare with: leave out forward_too")
         if data.held_out_data:
             refuse_idle(data, ("held_out",), IDLE_SHARE)
         if data.unit in SUBWORDS or data.symbols is not None:
@@ -90,13 +92,16 @@ class TagTask(TextTask):
         self.wanted = [self.tags.numbers(each[: data.longest]) for each in labels]
         self.classes = self._classes()
         self.model = build(model, self.cell, self.reader, self.tags, self.intents)
-        if training.optimiser == "adamw":
-            self.model.vectors.by_rows()
+        for tagger in self.model.each():
+            if training.optimiser == "adamw":
+                tagger.vectors.by_rows()
         self.model.seen = seen([texts.parts(int(row)) for row in train])
         self.notices += [*given.notices, *(self.other.notices if self.other is not None else [])]
         self.notices += self._said_of(labels)
         if model.vectors:
-            self.notices.append(begin_with(self.model.vectors, model.vectors, self.reader))
+            for tagger in self.model.each():
+                said = begin_with(tagger.vectors, model.vectors, self.reader)
+            self.notices.append(said)
         self._try_one_step()
 
     @classmethod
@@ -202,17 +207,18 @@ class TagTask(TextTask):
 
     def loss(self, window: Batch, state: None) -> tuple[Loss, None]:
         """The loss of a batch, the mean over its tokens; that of the intents, the mean over its sentences, besides."""
-        scores, lengths = self.model(window.words), window.words.lengths
-        total = self.model.loss(
-            scores.labels, self._targets(window.rows), lengths, smoothing=self.training.label_smoothing
-        ).sum()
+        found, *others = [self._loss(tagger, window) for tagger in self.model.each()]
+        # Each learns alone.
+        return found._replace(objective=sum((other.objective for other in others), found.objective)), state
+
+    def _loss(self, tagger: Tagger, window: Batch) -> Loss:
+        scores, lengths, smoothing = tagger(window.words), window.words.lengths, self.training.label_smoothing
+        total = tagger.loss(scores.labels, self._targets(window.rows), lengths, smoothing=smoothing).sum()
         mean = total / lengths.sum()
         if self.intents is None or self.classes is None:
-            return Loss(mean, mean, total), state
-        whole = self.intents.loss(
-            scores.intents, self.classes[window.rows], smoothing=self.training.label_smoothing
-        ).mean()
-        return Loss(mean + whole, mean, total), state
+            return Loss(mean, mean, total)
+        whole = self.intents.loss(scores.intents, self.classes[window.rows], smoothing=smoothing).mean()
+        return Loss(mean + whole, mean, total)
 
     def measure(self) -> tuple[float, Mapping[str, float]]:
         """The loss of the held-out labels, of an even part of many sentences, a token; entity F1 or accuracy."""
@@ -237,7 +243,7 @@ class TagTask(TextTask):
         if not len(self.held_out):
             return []
         held = list(self._of(self.held_out))
-        methods = [self.run([]).method(held)]
+        methods = self.run([]).methods(held)
         if self.training.baselines:
             trained = self._of(self.train)
             usual = MostFrequent((each.tokens, self.tags.mended(each.labels), each.intent) for each in trained)
