@@ -283,7 +283,9 @@ class TrainingOptions:
     )  # fmt: skip
     clip: float = _option(1.0, "Largest norm of the whole gradient; 0 for no limit.", {"from": 0})
     evaluations: int = _option(20, "Times the held-out loss is taken, evenly, at most.", {"above": 0})
-    patience: int = _option(5, "Evaluations without better weights that end the training; 0 for never.", {"from": 0})
+    patience: int = _option(
+        5, "Evaluations without better weights or a lower loss that end the training; 0 for never.", {"from": 0}
+    )
     checkpoint_every: int = _option(
         0, "Steps between two checkpoints; 0 for one at every evaluation and at the end.", {"from": 0}
     )
@@ -333,7 +335,9 @@ class TagTrainingOptions(BatchOptions):
 
     epochs: int = _option(15, "Readings of the data, at most, unless --minutes says otherwise.", {"above": 0})
     learning_rate: float = _option(0.003, "The highest learning rate.", {"above": 0})
-    patience: int = _option(10, "Evaluations without a better figure that end the training; 0 for never.", {"from": 0})
+    patience: int = _option(
+        10, "Evaluations without better weights or a lower loss that end the training; 0 for never.", {"from": 0}
+    )  # fmt: skip
     batch_tokens: int = _option(1000, "Steps in a batch, padding included.", {"above": 0})
     label_smoothing: float = _option(
         0.1, "Share of the probability that is wanted of all labels alike; with --crf, of intents alone.",

@@ -118,6 +118,14 @@ def test_training_stops_early_when_the_held_out_loss_falls_no_more_and_keeps_the
     assert float(toy.model.weight.detach()) == toy.weights[2]
 
 
+def test_a_training_whose_figure_gets_no_better_goes_on_while_the_loss_falls() -> None:
+    toy = Toy([1.0] * 100, held_out=[3.0, 2.8, 2.6, 2.4, 2.2, 2.3, 2.4], accuracies=[0.9, 0.8])
+    events = events_of(toy, epochs=1, evaluations=100, patience=2)
+    assert reason_of(events) == "early"
+    assert toy.evaluated_at == [1, 2, 3, 4, 5, 6, 7]
+    assert [event.best for event in evaluations_of(events)] == [True, *[False] * 6]
+
+
 def test_patience_0_never_stops_early() -> None:
     toy = Toy([1.0] * 50, held_out=[1.0, 2.0])
     assert reason_of(events_of(toy, epochs=1, evaluations=50, patience=0)) == "complete"

@@ -18,13 +18,19 @@ class Toy:
 
     unit = "steps"
 
-    def __init__(self, scales: Sequence[float], held_out: Sequence[float] | None = (1.0,)):
+    def __init__(
+        self,
+        scales: Sequence[float],
+        held_out: Sequence[float] | None = (1.0,),
+        accuracies: Sequence[float] = (),
+    ):
         self.scales = scales
         self.model = nn.Linear(1, 1, bias=False)
         nn.init.ones_(self.model.weight)
         self.states: list[Any] = []
         self.weights: list[float] = []
         self.held_out = held_out
+        self.accuracies = accuracies
         self.evaluated_at: list[int] = []
 
     @property
@@ -58,7 +64,10 @@ class Toy:
         return self.held_out[min(len(self.evaluated_at), len(self.held_out)) - 1]
 
     def figures(self) -> dict[str, float]:
-        return {}
+        """The accuracies given, one an evaluation; the last one for ever."""
+        if not self.accuracies:
+            return {}
+        return {"accuracy": self.accuracies[min(len(self.evaluated_at), len(self.accuracies)) - 1]}
 
     def sample(self) -> str:
         return f"after {len(self.weights)}"

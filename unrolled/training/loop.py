@@ -105,6 +105,8 @@ class Training:
         self.skipped = 0
         # The loss of the best weights so far, behind the figure that decides, where there is one.
         self.lowest: list[float] | None = None
+        # The lowest loss, whatever the figure was: while it falls, something is learned.
+        self.least = math.inf
         self.waited = 0
         self.best: dict[str, Tensor] | None = None
         self._state: Any = None
@@ -198,10 +200,10 @@ class Training:
         decides = next(([-figure, loss] for figure in self.task.figures().values()), [loss])
         best = math.isfinite(loss) and (self.lowest is None or decides < self.lowest)
         if best:
-            self.lowest, self.waited = decides, 0
+            self.lowest = decides
             self.best = {name: value.detach().clone() for name, value in self.task.model.state_dict().items()}
-        else:
-            self.waited += 1
+        self.waited = 0 if best or loss < self.least else self.waited + 1
+        self.least = min(self.least, loss) if math.isfinite(loss) else self.least
         return loss, best, self.task.sample()
 
     def _fix_steps(self, durations: list[float], evaluation: float) -> None:
@@ -237,7 +239,8 @@ class Training:
 
     def _restore(self, start: Checkpoint) -> None:
         for name in _FACTS:
-            setattr(self, name, start.facts[name])
+            # Earlier versions did not write them all.
+            setattr(self, name, start.facts.get(name, getattr(self, name)))
         # Earlier versions wrote the loss alone.
         if isinstance(self.lowest, float):
             self.lowest = [self.lowest]
@@ -251,4 +254,4 @@ class Training:
         torch.set_rng_state(start.tensors["random"])
 
 
-_FACTS = ("number", "steps", "fixed", "every", "seconds", "skipped", "lowest", "waited")
+_FACTS = ("number", "steps", "fixed", "every", "seconds", "skipped", "lowest", "least", "waited")

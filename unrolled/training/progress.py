@@ -37,7 +37,7 @@ def bar(events: Iterator[Event], task: Learner, console: Console | None = None) 
     mean: float | None = None
     held_out, skipped = "", 0
     with Progress(*columns, console=console, expand=True) as progress:
-        shown = progress.add_task("training", total=None, steps="", loss="", rate="")
+        shown = progress.add_task("training", total=None, steps="preparing", loss="", rate="")
         for event in events:
             if isinstance(event, Step):
                 mean = _running(mean, event)
