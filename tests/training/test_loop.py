@@ -118,6 +118,16 @@ def test_training_stops_early_when_the_held_out_loss_falls_no_more_and_keeps_the
     assert float(toy.model.weight.detach()) == toy.weights[2]
 
 
+def test_of_figures_that_hardly_differ_the_lower_loss_is_kept() -> None:
+    toy = Toy([1.0] * 4, held_out=[3.0, 2.0, 2.5, 1.0], accuracies=[0.8812, 0.8808, 0.8814, 0.87])
+    assert [event.best for event in evaluations_of(events_of(toy, epochs=1, evaluations=4))] == [
+        True,
+        True,
+        False,
+        False,
+    ]
+
+
 def test_a_training_whose_figure_gets_no_better_goes_on_while_the_loss_falls() -> None:
     toy = Toy([1.0] * 100, held_out=[3.0, 2.8, 2.6, 2.4, 2.2, 2.3, 2.4], accuracies=[0.9, 0.8])
     events = events_of(toy, epochs=1, evaluations=100, patience=2)

@@ -26,6 +26,8 @@ SETTLING_STEPS = 5
 # Of the minutes that are given, evaluations take this share at most.
 EVALUATED_SHARE = 0.15
 SKIPPED_AT_MOST = 10
+# Of a figure that decides: a tenth of a percent is chance among a few thousand texts.
+DECIMALS = 3
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,8 @@ class Training:
         loss = self.task.evaluate()
         if loss is None:
             return None
-        # The first figure decides, where there is one: the higher, the better; among equal ones the loss.
-        decides = next(([-figure, loss] for figure in self.task.figures().values()), [loss])
+        # The first figure decides, where there is one, the higher, the better; where they are as good as equal, the loss.
+        decides = next(([-round(figure, DECIMALS), loss] for figure in self.task.figures().values()), [loss])
         best = math.isfinite(loss) and (self.lowest is None or decides < self.lowest)
         if best:
             self.lowest = decides
