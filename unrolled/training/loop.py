@@ -198,7 +198,8 @@ class Training:
         loss = self.task.evaluate()
         if loss is None:
             return None
-        # The first figure decides, where there is one, the higher, the better; where they are as good as equal, the loss.
+        # The first figure decides, where there is one: the higher, the better; among those that are as good as equal,
+        # the loss.
         decides = next(([-round(figure, DECIMALS), loss] for figure in self.task.figures().values()), [loss])
         best = math.isfinite(loss) and (self.lowest is None or decides < self.lowest)
         if best:
