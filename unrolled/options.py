@@ -93,7 +93,8 @@ class NetworkOptions:
     layers: int = _option(1, "Layers one upon the other.", {"above": 0})
     structure: str = _option(
         "deep", "What stands above the lowest layer: layers (deep) that add to what they read (residual) or "
-        "share their weights (tied).", None, ("deep", "residual", "tied"),
+        "share their weights (tied); of classify also layers that read what the one below made of slices (sliced).",
+        None, ("deep", "residual", "tied"),
     )  # fmt: skip
     recurrent_dropout: float = _option(
         0.0, "Share of the states that is dropped on their way to the next step.", {"from": 0, "below": 1}
@@ -270,7 +271,8 @@ class TrainingOptions:
     optimiser: str = _option("adamw", "adamw or sgd.", None, ("adamw", "sgd"))
     learning_rate: float = _option(0.004, "The highest learning rate.", {"above": 0})
     momentum: float = _option(
-        0.9, "Share of the last direction that is kept: of sgd, and of adamw, whose other beta is .99.",
+        0.9, "Share of the last direction that is kept: of sgd, and of adamw, whose other beta is .99; vectors of "
+        "words that classify and tag learn keep none.",
         {"from": 0, "below": 1},
     )  # fmt: skip
     weight_decay: float = _option(0.01, "Share of each weight taken off a step, times the learning rate.", {"from": 0})

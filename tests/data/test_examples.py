@@ -142,6 +142,8 @@ def test_columns_that_cannot_be_told_are_asked_for(
     ("data", "message"),
     [
         ({"text": "a fine film", "label": ["1"]}, "column 'text' of the data is no list, but 'a fine film'"),
+        ({"text": ["a"], "label": np.array(1)}, "column 'label' of the data is no list"),
+        ({"text": {0: "a"}, "label": {0: 1}}, "column 'text' of the data is no list"),
         ({"text": ["a"], "label": 1}, "column 'label' of the data is no list, but 1"),
         (3, "data of type int cannot be read"),
         ([], "data of type list cannot be read"),

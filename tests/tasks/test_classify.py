@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,7 @@ def test_labels_and_texts_that_a_model_cannot_use_are_said_with_their_line(run: 
         ({"structure": "sliced"}, "2 layers or more"),
         ({"structure": "sliced", "layers": 2, "pooling": "mean"}, "leave out pooling"),
         ({"parts": 3}, "leave out parts"),
+        ({"structure": "sliced", "layers": 9, "parts": 10}, "100,000,000 slices, more than the 1,000 steps"),
         ({"cell": "grid-block"}, "reads forward"),
         ({"class_weights": "balanced", "separator": "|"}, "one label each"),
         ({"vectors": "nowhere.vec"}, "nowhere.vec"),
@@ -312,3 +314,29 @@ def test_resumed_equals_uninterrupted_bit_for_bit(point: int, tmp_path: Path) ->
 def test_two_trainings_with_one_seed_are_the_same() -> None:
     one, two = (trained(epochs=2, baselines=False).model.state_dict() for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_the_linear_model_is_learned_before_the_first_step_and_weighed_on_what_is_held_out(run: ClassifyRun) -> None:
+    model = run.model
+    assert model.bag is not None
+    assert bool(model.bag.weight.any())
+    assert model.weights.tolist() != [0.5, 0.5]
+    assert bool((model.weights >= 0).all())
+    texts = reviews(50, seed=3)["text"]
+    words = run.reader.encode([run.reader.split(text) for text in texts]).batch(range(50))
+    parts = model.parts(words)
+    expected = model.weights[0] * model.apart(words).mean(0) + model.weights[1] * model.bag(words.groups, words.starts)
+    torch.testing.assert_close(model(words), expected)
+    torch.testing.assert_close(parts[:, 0], model.apart(words).mean(0))
+    # Nothing held out, nothing to weigh by.
+    assert trained(held_out=0.0, baselines=False, epochs=1).model.weights.tolist() == [0.5, 0.5]
+
+
+def test_what_was_trained_can_be_trained_on_by_any_optimiser(run: ClassifyRun) -> None:
+    model = copy.deepcopy(run.model).train()
+    words = run.reader.encode([run.reader.split("w1 lovely w2")]).batch([0])
+    optimiser = torch.optim.AdamW(model.parameters(), 0.1)
+    before = model(words).item()
+    model.apart(words).sum().backward()
+    optimiser.step()
+    assert model(words).item() != before

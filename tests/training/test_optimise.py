@@ -81,7 +81,9 @@ def test_rows_that_are_not_there_stay_and_are_made_up_for_when_they_come() -> No
     before = sparse.weight.detach().clone()
     expected = torch.optim.AdamW(dense.parameters(), 0.1, betas=(0.0, 0.99), weight_decay=0.3)
     given = AdamW(sparse.parameters(), 0.1, betas=(0.9, 0.99), weight_decay=0.3, fused=True)
-    for rows in ([0, 1], [2], [2, 2, 3], [1]):
+    for rate, rows in zip((0.5, 0.1, 0.2, 0.05), ([0, 1], [2], [2, 2, 3], [1]), strict=True):
+        for optimiser in (expected, given):
+            optimiser.param_groups[0]["lr"] = rate
         move(expected, dense, rows, wanted)
         move(given, sparse, rows, wanted)
     assert torch.equal(sparse.weight[4:], before[4:])

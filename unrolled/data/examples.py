@@ -45,7 +45,11 @@ class InMemory:
 
     def __init__(self, columns: Mapping[str, Sequence[Any]]):
         for name, column in columns.items():
-            if isinstance(column, str | bytes) or not hasattr(column, "__len__"):
+            if (
+                isinstance(column, str | bytes | Mapping)
+                or getattr(column, "ndim", 1) == 0
+                or not hasattr(column, "__len__")
+            ):
                 raise UsageError(f"column {name!r} of the data is no list, but {short(column)}")
         self.columns = columns
 

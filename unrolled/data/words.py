@@ -177,7 +177,6 @@ class Encoded:
 
     def __init__(self, texts: Texts, lexicon: Lexicon, *, wide: int = 0, between: str = " "):
         self.texts, self.wide, self.between = texts, wide, between
-        self._found: dict[int, NDArray[np.int32]] = {}
         self.lengths = texts.lengths
         words = texts.words
         self.known: Numbers = np.fromiter(map(lexicon.number, words), np.int64, len(words))
@@ -193,14 +192,14 @@ class Encoded:
         """Words in some of the texts that the model does not know."""
         return sum(int((self.known[self.texts.text(row)] == UNKNOWN).sum()) for row in rows)
 
-    def batch(self, rows: Sequence[int] | Numbers) -> Words:
-        """Some of the texts, side by side."""
+    def batch(self, rows: Sequence[int] | Numbers, *, grouped: bool = True) -> Words:
+        """Some of the texts, side by side; without the groups of characters of the texts unless `grouped`."""
         lengths = self.lengths[rows]
         longest = int(lengths.max(initial=0))
         numbers = np.zeros((longest, len(rows)), np.int64)
         for column, row in enumerate(rows):
             numbers[: lengths[column], column] = self.texts.text(int(row))
-        groups = self.groups(rows)
+        groups = self.groups(rows if grouped else [])
         if not self.texts.words:
             # Texts without a word: there is none to look up.
             return Words(
@@ -216,20 +215,14 @@ class Encoded:
         )  # fmt: skip
         return Words(*map(torch.from_numpy, found))
 
-    def groups(self, rows: Sequence[int] | Numbers) -> tuple[Numbers, Numbers]:
+    def groups(self, rows: Sequence[int] | Numbers) -> tuple[NDArray[np.int32], Numbers]:
         """The groups of characters of texts, each once a text, and where those of each text begin."""
         if not self.wide:
-            return np.zeros(0, np.int64), np.zeros(len(rows), np.int64)
-        found = [self._groups_of(int(row)) for row in rows]
+            return np.zeros(0, np.int32), np.zeros(len(rows), np.int64)
+        texts = (f" {self.between.join(self.texts.parts(int(row)))} ".lower() for row in rows)
+        found = [hashed_groups(text, self.wide).astype(np.int32) for text in texts]
         counts = np.array([len(each) for each in found], np.int64)
-        return np.concatenate([np.zeros(0, np.int64), *found]), np.cumsum(counts) - counts
-
-    def _groups_of(self, row: int) -> NDArray[np.int32]:
-        """The groups of a text, found when they are first asked for."""
-        if row not in self._found:
-            text = f" {self.between.join(self.texts.parts(row))} ".lower()
-            self._found[row] = hashed_groups(text, self.wide).astype(np.int32)
-        return self._found[row]
+        return np.concatenate([np.zeros(0, np.int32), *found]), np.cumsum(counts) - counts
 
 
 def hashed_groups(text: str, buckets: int) -> Numbers:

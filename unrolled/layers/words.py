@@ -88,11 +88,13 @@ class WordVectors(nn.Module):
             self.output_size += self.speller.output_size
         self.dropout = nn.Dropout(dropout)
 
-    def by_rows(self) -> None:
-        """Give sparse gradients of the tables from now on, for an optimiser that moves the rows of a batch alone."""
-        self.own.sparse = True
+    def by_rows(self, wanted: bool = True) -> None:
+        """Give sparse gradients of the tables from now on, for an optimiser that moves the rows of a batch alone; or
+        dense ones, as any optimiser takes them.
+        """
+        self.own.sparse = wanted
         if self.kind == "ngrams":
-            self.groups.sparse = True
+            self.groups.sparse = wanted
 
     def forward(self, words: Words) -> Tensor:
         """Vectors of a batch.

@@ -53,13 +53,16 @@ class Bag(nn.Module):
         Source   limited-memory BFGS: Liu & Nocedal 1989
         """
         texts = len(starts)
-        rows = torch.arange(texts).repeat_interleave(_counts(groups, starts))
         having = torch.bincount(groups, minlength=len(self.rarity))
         self.rarity = torch.where(having > 1, torch.log((1 + texts) / (1 + having)) + 1, 0.0)
+        # Whole numbers of 32 bits: there are many.
+        groups, starts = groups.int(), starts.int()
         shares = self._shares(groups, starts)
         # The same numbers by group: one sum a group gives the gradient, much faster than adding where each stands.
         order = groups.argsort(stable=True)
-        rows, turned, firsts = rows[order], shares[order], having.cumsum(0) - having
+        turned, firsts = shares[order], (having.cumsum(0) - having).int()
+        rows = torch.arange(texts, dtype=torch.int32).repeat_interleave(_counts(groups, starts))[order]
+        del order
         optimiser = torch.optim.LBFGS(
             [self.weight, self.offset], max_iter=ITERATIONS, history_size=KEPT_STEPS, line_search_fn="strong_wolfe"
         )

@@ -32,7 +32,8 @@ class Tagger(WordModel):
     crf       scores labels with the ones before them; None to take each by itself
     intents   scores of the sentence as a whole, by the largest outputs over time; 0 for none
     dropout   share of the outputs that is dropped in training
-    forward_only   another one, which learns beside and is only compared with
+
+    `forward_only` may be set to another one, which learns from the same batches and is only compared with.
 
     Source   Huang, Xu & Yu 2015; with a class of the whole: Liu & Lane 2016, "Attention-based recurrent neural network
              models for joint intent detection and slot filling", whose attention is a maximum here
@@ -47,7 +48,6 @@ class Tagger(WordModel):
         crf: CRF | None = None,
         intents: int = 0,
         dropout: float = 0.0,
-        forward_only: Tagger | None = None,
     ):
         super().__init__()
         self.vectors = vectors
@@ -57,7 +57,7 @@ class Tagger(WordModel):
         self.crf = crf
         self.pooling = make_pooling("max", layer.output_size, layer.backward_size) if intents else None
         self.intents = nn.Linear(layer.output_size, intents) if intents else None
-        self.forward_only = forward_only
+        self.forward_only: Tagger | None = None
 
     def each(self) -> list[Tagger]:
         """All that learn: this one, and the one that reads forward only, if there is one."""

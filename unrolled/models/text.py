@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import torch
@@ -48,18 +48,23 @@ class Member(nn.Module):
 
 class TextModel(WordModel):
     """Networks that read the same texts, and beside them, if wanted, a linear model of what the texts are made of. Each
-    learns alone; the networks answer with the mean of their scores, and the linear model counts as much as they all.
+    learns alone; together they answer with the mean of the networks' scores and those of the linear model, each times a
+    weight.
 
     members   one or more; the first one's vectors are those of the model
     bag       the linear model
+    weights   (2,) of the networks and of the linear model, a half each until `weigh` finds better ones
 
     Source   linear beside deep: Cheng et al. 2016, arXiv 1606.07792; networks that learn alone and answer together:
              Hansen & Salamon 1990
     """
 
+    weights: Tensor
+
     def __init__(self, members: Sequence[Member], bag: Bag | None = None):
         super().__init__()
         self.members, self.bag = nn.ModuleList(members), bag
+        self.register_buffer("weights", torch.full((2,), 0.5))
 
     def each(self) -> list[Member]:
         """The members."""
@@ -75,8 +80,46 @@ class TextModel(WordModel):
 
         Shapes   returns (batch, score)
         """
+        return self.together(self.parts(words))
+
+    def parts(self, words: Words) -> Tensor:
+        """The scores of the networks, and those of the linear model, if there is one.
+
+        Shapes   returns (batch, 1 or 2, score)
+        """
         found = self.apart(words).mean(0)
-        return found if self.bag is None else (found + self.bag(words.groups, words.starts)) / 2
+        return torch.stack([found] if self.bag is None else [found, self.bag(words.groups, words.starts)], 1)
+
+    def together(self, parts: Tensor) -> Tensor:
+        """The scores that they come to.
+
+        Shapes   parts as `parts` gives them; returns (batch, score)
+        """
+        return parts[:, 0] if self.bag is None else (parts * self.weights[:, None]).sum(1)
+
+    def weigh(self, parts: Tensor, loss: Callable[[Tensor], Tensor]) -> None:
+        """Find the weights of the least loss of some texts that were not learned from: two, whatever the labels.
+
+        loss   of the scores of all texts, the mean
+
+        Source   stacking: Wolpert 1992; the scale of scores: Guo et al. 2017, arXiv 1706.04599
+        """
+        if self.bag is None or not len(parts):
+            return
+        weights = torch.full((2,), 0.5, requires_grad=True)
+        optimiser = torch.optim.LBFGS([weights], max_iter=50, line_search_fn="strong_wolfe")
+
+        def closure() -> Tensor:
+            optimiser.zero_grad()
+            # Of few texts, all of them right, no weight would be the best: what draws to the first ones counts as a text.
+            found = loss((parts * weights[:, None]).sum(1)) + (weights - 0.5).square().sum() / len(parts)
+            found.backward()
+            return found.detach()
+
+        with torch.enable_grad():
+            optimiser.step(closure)
+        if bool(weights.isfinite().all()):
+            self.weights.copy_(weights.detach().clamp(min=0))
 
     def apart(self, words: Words) -> Tensor:
         """The scores of each member.

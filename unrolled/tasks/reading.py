@@ -111,7 +111,7 @@ class TextTask(ABC):
     def windows(self, epoch: int, first: int) -> Iterator[Batch]:
         """The batches of an epoch, in an order of chance that is the same whenever it is asked for."""
         for rows in self._batches(epoch)[first:]:
-            yield Batch(self.encoded.batch(rows), rows)
+            yield Batch(self.encoded.batch(rows, grouped=False), rows)
 
     def state(self) -> Any:
         """There is none."""

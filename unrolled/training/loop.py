@@ -112,6 +112,8 @@ class Training:
         self.waited = 0
         self.best: dict[str, Tensor] | None = None
         self._state: Any = None
+        # Seconds before the first step: of the minutes that are given, but of no step.
+        self._prepared = 0.0
         if start is not None:
             self._restore(start)
 
@@ -123,11 +125,13 @@ class Training:
 
         interrupted   asked after each step; true ends the training there, with a checkpoint
         """
-        begun = time.perf_counter() - self.seconds
-        durations: list[float] = []
         self.task.model.train()
+        before = time.perf_counter()
         if not self.number:
             self.task.prepare()
+        self._prepared = time.perf_counter() - before
+        begun = time.perf_counter() - self.seconds
+        durations: list[float] = []
         # What is resumed may have been at its end already.
         reason = self._reason(interrupted=False) if self.number else ""
         windows = self._windows()
@@ -216,7 +220,7 @@ class Training:
         evaluations = self.options.evaluations
         if evaluation > 0:
             evaluations = max(1, min(evaluations, int(EVALUATED_SHARE * budget / evaluation)))
-        left = budget - self.seconds - evaluations * evaluation
+        left = budget - self._prepared - self.seconds - evaluations * evaluation
         pace = statistics.median(durations[SETTLING_STEPS:] or durations)
         self.steps = self.number + max(0, int(left / pace))
         self.every = math.ceil(self.steps / evaluations)

@@ -12,6 +12,8 @@ from torch import nn
 from unrolled.options import TrainingOptions
 
 SECOND_BETA = 0.99
+# Of what a step's decay leaves of a weight: it has a logarithm.
+LEAST = 1e-30
 
 
 class AdamW(torch.optim.AdamW):
@@ -37,20 +39,25 @@ class AdamW(torch.optim.AdamW):
         assert parameter.grad is not None
         gradient, state = parameter.grad.coalesce(), self.state[parameter]
         rows, slopes = gradient.indices()[0], gradient.values()
-        if not state:
-            # As the optimiser writes and reads them: numbers of the parameter's kind.
-            state["step"] = torch.zeros(())
-            state["last"] = torch.zeros(len(parameter))
+        if "last" not in state:
+            # As the optimiser writes and reads them: numbers of the parameter's kind. `decay` adds up the logarithms of
+            # what the decay leaves, over all steps; `decayed` is how much of that each row has had.
+            state["step"], state["decay"] = torch.zeros(()), torch.zeros(())
+            state["last"], state["decayed"] = torch.zeros(len(parameter)), torch.zeros(len(parameter))
             state["exp_avg_sq"] = torch.zeros_like(parameter)
+        beta, rate = group["betas"][1], group["lr"]
         state["step"] += 1
-        step, beta, rate = float(state["step"]), group["betas"][1], group["lr"]
+        state["decay"] += math.log(max(1 - rate * group["weight_decay"], LEAST))
+        step = float(state["step"])
         since = (step - state["last"].index_select(0, rows))[:, None]
+        kept = (state["decay"] - state["decayed"].index_select(0, rows)).exp_()[:, None]
         squares = state["exp_avg_sq"].index_select(0, rows)
         squares.mul_(beta**since).addcmul_(slopes, slopes, value=1 - beta)
         state["last"].index_fill_(0, rows, step)
+        state["decayed"].index_fill_(0, rows, float(state["decay"]))
         state["exp_avg_sq"].index_copy_(0, rows, squares)
         lengths = squares.div_(1 - beta**step).sqrt_().add_(group["eps"])
-        moved = parameter.index_select(0, rows).mul_((1 - rate * group["weight_decay"]) ** since)
+        moved = parameter.index_select(0, rows).mul_(kept)
         parameter.index_copy_(0, rows, moved.addcdiv_(slopes, lengths, value=-rate))
 
 

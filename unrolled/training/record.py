@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from unrolled.errors import UnrolledError
+from unrolled.layers.words import WordVectors
 from unrolled.run import METRICS, WEIGHTS, metrics_line, replace_file
 from unrolled.tasks.base import Run, Task
 from unrolled.training.checkpoint import FILE
@@ -74,6 +75,10 @@ class Recorder:
             if run.reason in ENDED:
                 (self.folder / FILE).unlink(missing_ok=True)
         run.model.eval()
+        # Whoever goes on with it may have another optimiser.
+        for module in run.model.modules():
+            if isinstance(module, WordVectors):
+                module.by_rows(False)
         return run
 
     def _run(self) -> Run:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unrolled.cells import resolve
 from unrolled.data.examples import Examples, examples, sources_of
@@ -19,7 +19,8 @@ from unrolled.data.unlabelled import Unlabelled
 from unrolled.data.words import Encoded, Numbers
 from unrolled.errors import UsageError, short
 from unrolled.language import Cell, parse
-from unrolled.layers import sliced
+from unrolled.layers import SequenceLayer, Stacked, sliced
+from unrolled.layers.words import Words
 from unrolled.models.bag import Bag
 from unrolled.models.many_to_one import ManyToOne, SlicedToOne
 from unrolled.models.text import Member, TextModel
@@ -79,10 +80,12 @@ def build(options: ClassifyOptions, cell: Cell, reader: Reader, labels: Labels) 
         vectors = word_vectors(options, reader)
         if options.structure == "sliced":
             level = replace(options, structure="deep", layers=1)
-            layers = sliced(
-                lambda _, size: layers_of(level, cell, size),
-                vectors.output_size, parts=options.parts, times=options.layers - 1,
-            )  # fmt: skip
+
+            def make(index: int, size: int) -> SequenceLayer:
+                layer = layers_of(level, cell, size)
+                return Stacked(nn.Dropout(options.dropout), layer) if index else layer
+
+            layers = sliced(make, vectors.output_size, parts=options.parts, times=options.layers - 1)
             return Member(vectors, SlicedToOne(layers, labels.scores, dropout=options.dropout))
         layer = layers_of(options, cell, vectors.output_size, options.model, options.words)
         return Member(vectors, ManyToOne(layer, labels.scores, pooling=pooling, dropout=options.dropout))
@@ -92,9 +95,9 @@ def build(options: ClassifyOptions, cell: Cell, reader: Reader, labels: Labels) 
         return TextModel([member() for _ in range(options.members)], bag)
 
 
-def read_all(encoded: Encoded, rows: Numbers, model: TextModel) -> tuple[Numbers, Tensor]:
-    """The scores of texts, and the rows that they are of, in another order."""
-    found = list(in_batches(encoded, rows, model))
+def read_all(encoded: Encoded, rows: Numbers, call: Callable[[Words], Tensor]) -> tuple[Numbers, Tensor]:
+    """What a model gives of texts, such as their scores, and the rows that they are of, in another order."""
+    found = list(in_batches(encoded, rows, call))
     return np.concatenate([rows for rows, _ in found]), torch.cat([scores for _, scores in found])
 
 

@@ -188,8 +188,10 @@ class ClassifyTask(TextTask):
     def measure(self) -> tuple[float, Mapping[str, float]]:
         """The loss of the held-out texts, of an even part of many; accuracy or micro F1, and macro F1."""
         rows = self.held_out[:: -(-len(self.held_out) // EVALUATED_TEXTS)]
-        order, scores = read_all(self.encoded, rows, self.model)
+        order, parts = read_all(self.encoded, rows, self.model.parts)
         targets = self.targets[order]
+        self.model.weigh(parts, lambda scores: self.labels.loss(scores, targets).mean())
+        scores = self.model.together(parts)
         loss = float(self.labels.loss(scores, targets).mean())
         several = bool(self.labels.separator)
         probabilities = self.labels.probabilities(scores).numpy()
@@ -250,6 +252,12 @@ def _refuse_what_is_idle(data: ClassifyDataOptions, model: ClassifyOptions) -> N
     if model.structure == "sliced":
         if model.layers < 2:
             raise UsageError("a sliced network has 2 layers or more: a text is cut once less than there are layers")
+        slices = model.parts ** (model.layers - 1)
+        if slices > data.longest:
+            raise UsageError(
+                f"{model.layers} layers of {model.parts} parts cut a text into {slices:,} slices, more than the "
+                f"{data.longest:,} steps that are read of it: give fewer parts, or layers"
+            )
         refuse_idle(model, ("pooling",), "a sliced network takes what was read at the end of each slice")
     else:
         refuse_idle(model, ("parts",), "only a sliced network cuts a text into parts")

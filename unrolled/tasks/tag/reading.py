@@ -43,16 +43,17 @@ def build(options: TagOptions, cell: Cell, reader: Reader, tags: Tags, intents: 
     """
     scores = intents.scores if intents is not None else 0
 
-    def tagger(own: TagOptions, forward_only: Tagger | None = None) -> Tagger:
+    def tagger(own: TagOptions) -> Tagger:
         vectors = word_vectors(own, reader)
         layer = layers_of(own, cell, vectors.output_size)
         crf = tags.crf() if own.crf else None
-        return Tagger(
-            vectors, layer, len(tags.names), crf=crf, intents=scores, dropout=own.dropout, forward_only=forward_only
-        )
+        return Tagger(vectors, layer, len(tags.names), crf=crf, intents=scores, dropout=own.dropout)
 
     with within_memory(options):
-        return tagger(options, tagger(replace(options, bidirectional=False)) if options.forward_too else None)
+        model = tagger(options)
+        if options.forward_too:
+            model.forward_only = tagger(replace(options, bidirectional=False))
+        return model
 
 
 def checker(tags: Tags, intents: Labels | None) -> Callable[[Sentence], object]:

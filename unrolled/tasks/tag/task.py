@@ -208,7 +208,7 @@ class TagTask(TextTask):
     def loss(self, window: Batch, state: None) -> tuple[Loss, None]:
         """The loss of a batch, the mean over its tokens; that of the intents, the mean over its sentences, besides."""
         found, *others = [self._loss(tagger, window) for tagger in self.model.each()]
-        # Each learns alone.
+        # Each learns from its own loss.
         return found._replace(objective=sum((other.objective for other in others), found.objective)), state
 
     def _loss(self, tagger: Tagger, window: Batch) -> Loss:
