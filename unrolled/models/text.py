@@ -111,7 +111,7 @@ class TextModel(WordModel):
 
         def closure() -> Tensor:
             optimiser.zero_grad()
-            # Of few texts, all of them right, no weight would be the best: what draws to the first ones counts as a text.
+            # Where all of a few texts are right no weight is too large: what draws to a half counts as one text.
             found = loss((parts * weights[:, None]).sum(1)) + (weights - 0.5).square().sum() / len(parts)
             found.backward()
             return found.detach()
