@@ -3,13 +3,14 @@
     python benchmarks/text.py [--part PART …] [--write DIR]
 
     nsmc      Korean film reviews: accuracy on the test set beside both bags, with and without texts seen in training
+    words     which words the model of the reviews holds alike
     explain   on 500 test reviews: how far the probability falls without the three top words, and three of chance
     peers     time of an epoch and documents a second in inference: ours, and the same network in torch.nn by hand
     ewt       UD English EWT: parts of speech, in both directions and forward only
     wnut      WNUT17: entities, with and without a CRF
     snips     intents and slots by one model
 
-Each trains what it needs; `explain` needs the run of `nsmc` (--run). Data are found through UNROLLED_DATA.
+Each trains what it needs; `explain` and `words` need the run of `nsmc` (--run). Data are found through UNROLLED_DATA.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from unrolled.tasks import ClassifyRun
 from unrolled.tasks.classify import ClassifyTask
 from unrolled.tasks.classify.baselines import baselines
 from unrolled.tasks.classify.figures import figures, one_hot
+from unrolled.tasks.classify.pages import MAPPED, mapped
 from unrolled.tasks.reading import READ_TOKENS
 from unrolled.training.optimise import AdamW, clip
 
@@ -57,6 +59,8 @@ NSMC = {
     "batch_tokens": 3000, "held_out": 0.05, "patience": 0, "baselines": False,
 }  # fmt: skip
 REVIEWS = 500
+# Fun, actor, best, rubbish, tears, bored, director, a seven.
+WORDS = ("재미", "배우", "최고", "쓰레기", "눈물", "지루", "감독", "7")
 ROUNDS = 5
 
 Row = tuple[str, ...]
@@ -103,6 +107,18 @@ def explain(run_folder: Path) -> dict[str, Any]:
     more = np.array(falls["three top words"]) > np.array(falls["three words of chance"])
     return {"reviews": REVIEWS, "fall": {name: statistics.mean(each) for name, each in falls.items()},
             "more": float(more.mean())}  # fmt: skip
+
+
+def words(run_folder: Path) -> dict[str, Any]:
+    """Which words the model of film reviews holds alike."""
+    run = unrolled.load(run_folder / "nsmc")
+    frequent = [word for word in run.reader.lexicon.words if any(map(str.isalpha, word))][:MAPPED]
+    drawing = str(mapped(run, frequent).rows[0][0])
+    # In a page its colours are those of the page.
+    for name, colour in (("ink", "#1c1c1e"), ("training", "#2f6db5"), ("held-out", "#c2500a")):
+        drawing = drawing.replace(f"var(--{name})", colour)
+    drawing = drawing.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" style="background: white" ', 1)
+    return {"neighbours": {word: run.neighbours(word, 6) for word in WORDS}, "drawing": drawing}
 
 
 class ByHand(nn.Module):
@@ -265,6 +281,7 @@ def peak() -> float:
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     "nsmc": nsmc,
     "explain": explain,
+    "words": words,
     "peers": peers,
     "ewt": ewt,
     "wnut": wnut,
@@ -297,6 +314,7 @@ def main() -> None:
             console.rule(part)
             before = machine(torch.get_num_threads())
             found, taken = timed(partial(PARTS[part], arguments.run or Path(scratch)))
+            drawing = found.pop("drawing", None)
             show(console, part, found)
             console.print(f"{part}: {taken / 60:.1f} minutes on {before['cores']} cores, {before['cpu']}")
             if arguments.write:
@@ -304,6 +322,8 @@ def main() -> None:
                          "versions": versions(), "load_after": os.getloadavg()[0]}  # fmt: skip
                 arguments.write.mkdir(parents=True, exist_ok=True)
                 (arguments.write / f"{part}.json").write_text(json.dumps({**about, **found}, indent=1) + "\n")
+                if drawing:
+                    (arguments.write / f"{part}.svg").write_text(drawing, encoding="utf-8")
 
 
 if __name__ == "__main__":
