@@ -59,8 +59,8 @@ NSMC = {
     "batch_tokens": 3000, "held_out": 0.05, "patience": 0, "baselines": False,
 }  # fmt: skip
 REVIEWS = 500
-# Fun, actor, best, rubbish, tears, bored, director, a seven.
-WORDS = ("재미", "배우", "최고", "쓰레기", "눈물", "지루", "감독", "7")
+# Fun, actor, best, not much, tears, bored, director, touching.
+WORDS = ("재미", "배우", "최고", "별로", "눈물", "지루", "감독", "감동")
 ROUNDS = 5
 
 Row = tuple[str, ...]
@@ -69,7 +69,6 @@ Row = tuple[str, ...]
 def nsmc(folder: Path) -> dict[str, Any]:
     """Train on the training set, and measure the test set once."""
     files = DATA / "nsmc" / "ratings_train.txt", DATA / "nsmc" / "ratings_test.txt"
-    # The test set is what the report measures: no option was chosen by it.
     run, taken = trained("classify", files[0], folder / "nsmc", **NSMC)
     measured, reading = timed(lambda: run.evaluate(files[1], skip_bad=True))
     rows = [("model", measured["methods"]["recurrent"], taken)]
