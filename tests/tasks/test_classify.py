@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,17 @@ def test_the_linear_model_is_learned_before_the_first_step_and_weighed_on_what_i
     torch.testing.assert_close(parts[:, 0], model.apart(words).mean(0))
     # Nothing held out, nothing to weigh by.
     assert trained(held_out=0.0, baselines=False, epochs=1).model.weights.tolist() == [0.5, 0.5]
+
+
+def test_the_report_says_what_was_understood_of_the_data(run: ClassifyRun, tmp_path: Path) -> None:
+    run.save(tmp_path / "run")
+    page = unrolled.load(tmp_path / "run").report
+    assert page == run.report
+    assert "The data, as they were understood" in page
+    assert re.search(r"180 to train on, 20 to evaluate on", page)
+    assert re.search(r"2: &#39;(good|bad)&#39; \d+, &#39;(good|bad)&#39; \d+", page)
+    assert re.search(r"\d+ to \d+ words, half of them up to \d+", page)
+    assert re.search(r"unknown: [0-9.]+% of what is trained on, [0-9.]+% of what is held out", page)
 
 
 def test_what_was_trained_can_be_trained_on_by_any_optimiser(run: ClassifyRun) -> None:

@@ -163,8 +163,10 @@ class Run(ABC):
             (Path(file["path"]).name, file["sha256"])
             for file in [*found.get("files", []), *found.get("held_out_files", [])]
         ]
+        described = found.get("description", [])
         sections = [
             *self.sections(),
+            *([Section.table("The data, as they were understood", described)] if described else []),
             Section.table("Options", options),
             Section.table("Data files, by their SHA-256", files),
             Section.samples("The cell", [(self.cell.name, self.cell.text)]),

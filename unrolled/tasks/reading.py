@@ -154,6 +154,16 @@ class TextTask(ABC):
         self.model(self.encoded.batch(self.train[:2]))
         self.model.train()
 
+    @cached_property
+    def understood(self) -> list[list[str]]:
+        """What was understood of the data, and what the user should know of it, for the report: names and values."""
+        return [*map(list, self.description), *(["note", notice] for notice in self.notices)]
+
+    @property
+    @abstractmethod
+    def description(self) -> list[tuple[str, str]]:
+        """What was understood of the data."""
+
     @property
     def digest(self) -> str:
         """A hash of the texts and labels as they were read."""

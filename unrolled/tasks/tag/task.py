@@ -266,6 +266,7 @@ class TagTask(TextTask):
             "files": [asdict(file) for file in self.given.files],
             "held_out_files": [asdict(file) for file in self.other.files] if self.other is not None else [],
             "padding": self.padding,
+            "description": self.understood,
         }
         config = configuration_of(self.name, self.cell, tables, recorded)
         return TagRun(self.cell, self.model, self.reader, self.tags, self.intents, config, metrics)
