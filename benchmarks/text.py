@@ -63,8 +63,6 @@ REVIEWS = 500
 WORDS = ("재미", "배우", "최고", "별로", "눈물", "지루", "감독", "감동")
 ROUNDS = 5
 
-Row = tuple[str, ...]
-
 
 def nsmc(folder: Path) -> dict[str, Any]:
     """Train on the training set, and measure the test set once."""

@@ -16,7 +16,7 @@ from unrolled.cells import all_cells, get
 from unrolled.configuration import options_in
 from unrolled.errors import UsageError
 from unrolled.language import Cell
-from unrolled.options import TrainingOptions, settle, tables_of
+from unrolled.options import NetworkOptions, TrainingOptions, settle, tables_of
 from unrolled.report import Section, report_page
 from unrolled.run import CARD, CELL, REPORT, RunFolder, claimed
 
@@ -96,6 +96,19 @@ class Task(Learner, Protocol):
 
     def run(self, metrics: Sequence[Mapping[str, Any]], steps: int | None = None) -> Run:
         """What was trained, ready to be used and saved; `steps` that were fixed for the training."""
+
+
+def of_layers(options: NetworkOptions) -> dict[str, Any]:
+    """The options that go to the layers of a network as they are, by the names that these have for them."""
+    return {
+        "structure": options.structure,
+        "recurrent_dropout": options.recurrent_dropout,
+        "zoneout": options.zoneout,
+        "weight_drop": options.weight_drop,
+        "chrono": options.chrono or None,
+        "backend": options.backend,
+        "precision": options.precision,
+    }
 
 
 def best_evaluation(metrics: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

@@ -28,7 +28,7 @@ from unrolled.layers import Recurrent, SequenceLayer, WindowMLP, network
 from unrolled.layers.words import Words, WordVectors
 from unrolled.models.text import WordModel
 from unrolled.options import BatchOptions, LabelledOptions, WordsOptions
-from unrolled.tasks.base import Run
+from unrolled.tasks.base import Run, of_layers
 
 # Steps of a batch without gradients: more than in training, since nothing is kept.
 READ_TOKENS = 16_000
@@ -352,15 +352,9 @@ def layers_of(options: WordsOptions, cell: Cell, size: int, model: str = "recurr
         size,
         options.hidden_size,
         options.layers,
-        structure=options.structure,
         bidirectional=options.bidirectional,
         dropout=nn.Dropout(options.dropout),
-        recurrent_dropout=options.recurrent_dropout,
-        zoneout=options.zoneout,
-        weight_drop=options.weight_drop,
-        chrono=options.chrono or None,
-        backend=options.backend,
-        precision=options.precision,
+        **of_layers(options),
     )
 
 

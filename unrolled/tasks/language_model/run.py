@@ -19,7 +19,7 @@ from unrolled.models.sampling import Sampler, check_whole
 from unrolled.options import LanguageModelOptions, check_number
 from unrolled.report import Section, model_card
 from unrolled.run import RunFolder
-from unrolled.tasks.base import Run, configured, with_weights
+from unrolled.tasks.base import Run, configured, of_layers, with_weights
 from unrolled.tasks.language_model.scoring import Score, log_probabilities, score, score_dynamically
 from unrolled.tasks.language_model.writing import Text, read_prompt, write
 
@@ -44,13 +44,7 @@ def build(options: LanguageModelOptions, cell: Cell, symbols: int) -> LanguageMo
             tied=options.tied,
             dropout=options.dropout,
             variational=options.dropout_kind == "variational",
-            structure=options.structure,
-            recurrent_dropout=options.recurrent_dropout,
-            zoneout=options.zoneout,
-            weight_drop=options.weight_drop,
-            chrono=options.chrono or None,
-            backend=options.backend,
-            precision=options.precision,
+            **of_layers(options),
         )
     except (MemoryError, RuntimeError) as error:
         raise UnrolledError(
